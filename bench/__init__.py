@@ -1,0 +1,1 @@
+"""Side-by-side measurements: `python -m bench` writes the tables of bench/README.md."""

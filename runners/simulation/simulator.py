@@ -1,0 +1,147 @@
+"""Play a fleet for some hours and write its archive, bindings and truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from runners.simulation import fleet
+from runners.simulation.archive import HOUR_MS, Archive, Line, partition_of
+from runners.simulation.misbehaviours import Misbehaviours, Spoiled, chosen
+from runners.simulation.terminals import TerminalLife
+from runners.simulation.truth import Truth
+from runners.simulation.uploads import Upload
+
+FIRST_HOUR = datetime(2024, 1, 15, tzinfo=timezone(timedelta(hours=9)))
+SINK_DELAY_MS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a simulation wrote."""
+
+    out: Path
+    vehicles: int
+    terminals: int
+    uploads: int
+    dead: int
+    duplicates: int
+    samples: int
+    objects: int
+
+
+def simulate(
+    out: Path,
+    vehicles: int,
+    hours: float,
+    seed: int,
+    misbehave: frozenset[str] = frozenset(),
+    start: datetime | None = None,
+    partitions: int = 4,
+    progress: Callable[[float], None] | None = None,
+) -> Summary:
+    """Write `out`/archive, `out`/device_binding.csv and `out`/truth.json.
+
+    The same arguments write the same bytes. `misbehave` holds ids such as "M01", or "all".
+    `start` needs a zone and is cut to whole seconds; `progress` is told the share done, 0 to 1.
+    With misbehaviours that need whole terminals the fleet grows to twice their number if it is
+    smaller than that.
+
+    Raises ValueError for an unknown misbehaviour, a start without zone, or an empty fleet or run.
+    """
+    start = FIRST_HOUR if start is None else start
+    if vehicles < 1 or hours <= 0 or partitions < 1:
+        raise ValueError("vehicles, hours and partitions must be positive")
+    if start.tzinfo is None:
+        raise ValueError("start needs a time zone")
+    ids = chosen(misbehave)
+    start_ms = int(start.astimezone(UTC).timestamp()) * 1000
+    end_ms = start_ms + max(int(hours * 3600), 1) * 1000
+    misbehaviours = Misbehaviours(ids, seed, vehicles, start_ms, end_ms)
+    vehicles = misbehaviours.fleet_size
+    terminals, bindings = fleet.build(vehicles, seed, start_ms, end_ms, misbehaviours.roles)
+    misbehaviours.prepare(terminals, bindings)
+    out.mkdir(parents=True, exist_ok=True)
+    archive, truth = Archive(out), Truth(bindings)
+    lives = [TerminalLife(terminal, seed, start_ms, end_ms) for terminal in terminals]
+    sink = _Sink(archive, truth, partitions, np.random.default_rng([seed, 4]))
+    for now in range(start_ms, end_ms, HOUR_MS):
+        until = min(now + HOUR_MS, end_ms)
+        uploads = [upload for life in lives for upload in life.advance(until)]
+        sink.take(misbehaviours.spoil(uploads))
+        truth.settle_traces()
+        misbehaviours.copy_objects(archive, archive.flush(until))
+        if progress is not None:
+            progress((until - start_ms) / (end_ms - start_ms))
+    for upload in misbehaviours.settle():
+        truth.add(upload)
+    misbehaviours.copy_objects(archive, archive.flush(None))
+    misbehaviours.break_objects(archive)
+    bindings.write(out / "device_binding.csv")
+    ledger = archive.ledger()
+    parameters = {
+        "vehicles": vehicles,
+        "terminals": len(terminals),
+        "hours": hours,
+        "seed": seed,
+        "misbehave": sorted(ids),
+        "start": start.isoformat(),
+        "partitions": partitions,
+    }
+    facts = {
+        "parameters": parameters,
+        "ledger": ledger,
+        "minutes": truth.minutes(),
+        "misbehaviours": misbehaviours.report(),
+        "objects": ledger["objects"],
+        "swaps": fleet.swaps(terminals),
+        "samples_per_terminal": truth.samples_per_terminal(),
+    }
+    (out / "truth.json").write_bytes(orjson.dumps(facts))
+    totals = ledger["totals"]
+    return Summary(
+        out, vehicles, len(terminals), totals["in"], totals["dead"], totals["duplicate"],
+        totals["samples"], archive.objects,
+    )  # fmt: skip
+
+
+class _Sink:
+    """Carries uploads and loose lines to the archive, and what they mean to the truth."""
+
+    def __init__(
+        self, archive: Archive, truth: Truth, partitions: int, rng: np.random.Generator
+    ) -> None:
+        self._archive, self._truth = archive, truth
+        self._partitions, self._rng = partitions, rng
+
+    def take(self, spoiled: Spoiled) -> None:
+        """Take an hour's uploads and the loose lines among them."""
+        delays = self._rng.integers(0, SINK_DELAY_MS, len(spoiled.uploads) + len(spoiled.lines))
+        delays = iter(delays.tolist())
+        for upload in spoiled.uploads:
+            self._archive.put(self._line(upload, upload.arrival + next(delays)))
+            if not upload.held:
+                self._truth.add(upload)
+        for line in spoiled.lines:
+            self._archive.put(line.placed(self._partitions, next(delays)))
+
+    def _line(self, upload: Upload, order: int) -> Line:
+        payload, key = upload.encode(), upload.key
+        upload.body = {}
+        return Line(
+            topic=upload.topic or f"message-{upload.kind}",
+            partition=partition_of(key, self._partitions),
+            arrival=upload.arrival,
+            order=order,
+            payload=payload,
+            samples=upload.samples,
+            inner_duplicates=upload.inner_duplicates,
+            repeats=upload.message_id if upload.repeated else None,
+            received=upload.received,
+            case=upload.case,
+        )

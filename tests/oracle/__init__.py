@@ -1,0 +1,1 @@
+"""Facts computed a second time, in SQL, to check the project's own by."""

@@ -1,0 +1,235 @@
+"""Stage 7, bind: which vehicle a terminal sat in, as of event time (M21, M22).
+
+A `Bindings` is one immutable snapshot: per terminal the instants at which something changes,
+found by hash and binary search in numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.arrays import filled_int64, single
+
+SCHEMA = pa.schema(
+    [
+        pa.field("device_no", pa.string(), nullable=False),
+        pa.field("vehicle_id", pa.string(), nullable=False),
+        pa.field("valid_from", pa.timestamp("ms", tz="UTC"), nullable=False),
+        pa.field("valid_to", pa.timestamp("ms", tz="UTC")),
+        pa.field("binding_version", pa.int64(), nullable=False),
+    ]
+)
+STATUS = ("BOUND", "UNBOUND", "AMBIGUOUS")
+UNBOUND, AMBIGUOUS = -1, -2
+FOREVER = np.iinfo(np.int64).max
+_CHUNK = 1_000_000
+
+
+@dataclass(frozen=True)
+class Bindings:
+    """Terminals sorted by hash; terminal i has changes `first[i]` to `first[i + 1]`, each from
+    `change_ms` on: vehicle code (UNBOUND, AMBIGUOUS or an index into `vehicles`) and version."""
+
+    names: np.ndarray
+    hashes: np.ndarray
+    first: np.ndarray
+    change_ms: np.ndarray
+    vehicle: np.ndarray
+    version: np.ndarray
+    vehicles: pa.Array
+
+    @property
+    def terminals(self) -> int:
+        """How many terminals have a binding."""
+        return len(self.names)
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> Bindings:
+        """A snapshot of rows of `SCHEMA`, in any order. Rows that end before they begin are
+        left out; of rows with the same terminal and valid_from the highest version stands."""
+        table = table.select(SCHEMA.names).cast(SCHEMA)
+        device = single(table["device_no"].dictionary_encode())
+        vehicle = single(table["vehicle_id"].dictionary_encode())
+        names = _fixed(device.dictionary)
+        hashes = _hash(names)
+        by_hash = np.argsort(hashes, kind="stable")
+        names, hashes = names[by_hash], hashes[by_hash]
+        if (hashes[1:] == hashes[:-1]).any():
+            raise RuntimeError("two terminals share a hash; report this as a bug")
+        rank = np.empty(len(by_hash), np.int64)
+        rank[by_hash] = np.arange(len(by_hash))
+        rows = _Rows(
+            rank[np.asarray(device.indices)],
+            filled_int64(single(table["valid_from"]), 0),
+            filled_int64(single(table["valid_to"]), FOREVER),
+            np.asarray(vehicle.indices).astype(np.int64),
+            filled_int64(single(table["binding_version"]), 0),
+        ).standing()
+        changes = _changes(rows)
+        first = np.searchsorted(changes.device, np.arange(len(names) + 1))
+        return cls(
+            names,
+            hashes,
+            first,
+            changes.start,
+            changes.vehicle,
+            changes.version,
+            vehicle.dictionary,
+        )
+
+    def find(self, device_no: pa.Array) -> np.ndarray:
+        """int64 of shape (rows,): the terminal's number, -1 for unknown ones."""
+        if not len(self.names) or not len(device_no):
+            return np.full(len(device_no), -1, np.int64)
+        encoded = device_no.dictionary_encode()
+        wanted = _fixed(encoded.dictionary)
+        hashes = _hash(wanted)
+        at = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
+        known = (self.hashes[at] == hashes) & (self.names[at] == wanted)
+        return np.where(known, at, -1)[np.asarray(encoded.indices)]
+
+    def known(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each terminal number has any binding."""
+        return [bool(hit) for hit in self.find(pa.array(texts, pa.string())) >= 0]
+
+    def change_at(self, terminal: np.ndarray, event_ms: np.ndarray) -> np.ndarray:
+        """int64 of shape (rows,): index of the change in force at `event_ms`, -1 for none."""
+        low = np.where(terminal >= 0, self.first[terminal], 0)
+        high = np.where(terminal >= 0, self.first[terminal + 1], 0)
+        base = low.copy()
+        while True:
+            open_ = low < high
+            if not open_.any():
+                break
+            middle = (low + high) // 2
+            passed = open_ & (self.change_ms[np.where(open_, middle, 0)] <= event_ms)
+            low = np.where(passed, middle + 1, low)
+            high = np.where(open_ & ~passed, middle, high)
+        return np.where(low > base, low - 1, -1)
+
+    def vehicle_at(self, device_no: pa.Array, event_ms: np.ndarray) -> np.ndarray:
+        """int64 of shape (rows,): vehicle code as of `event_ms`, UNBOUND or AMBIGUOUS."""
+        change = self.change_at(self.find(device_no), event_ms)
+        return self.vehicle_of(change)
+
+    def vehicle_of(self, change: np.ndarray) -> np.ndarray:
+        """Vehicle codes of changes; UNBOUND for -1."""
+        if not len(self.vehicle):
+            return np.full(len(change), UNBOUND, np.int64)
+        return np.where(change >= 0, self.vehicle[change], UNBOUND)
+
+    def version_of(self, change: np.ndarray) -> np.ndarray:
+        """Binding versions of changes; 0 for -1."""
+        if not len(self.version):
+            return np.zeros(len(change), np.int64)
+        return np.where(change >= 0, self.version[change], 0)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    device: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    vehicle: np.ndarray
+    version: np.ndarray
+
+    def take(self, at: np.ndarray) -> _Rows:
+        return _Rows(
+            *(c[at] for c in (self.device, self.start, self.end, self.vehicle, self.version))
+        )
+
+    def standing(self) -> _Rows:
+        """Sorted by terminal and start; superseded versions and empty intervals left out."""
+        order = np.lexsort((self.vehicle, self.version, self.start, self.device))
+        rows = self.take(order)
+        last = np.ones(len(order), bool)
+        last[:-1] = (rows.device[1:] != rows.device[:-1]) | (rows.start[1:] != rows.start[:-1])
+        rows = rows.take(np.flatnonzero(last))
+        return rows.take(np.flatnonzero(rows.end > rows.start))
+
+
+def _changes(rows: _Rows) -> _Rows:
+    """Instants at which a terminal's vehicle changes (`end` is unused)."""
+    next_same = np.zeros(len(rows.device), bool)
+    next_same[:-1] = rows.device[1:] == rows.device[:-1]
+    next_start = np.append(rows.start[1:], FOREVER)
+    latest_end = np.where(next_same, rows.end > next_start, False)
+    overlapping = np.isin(rows.device, np.unique(rows.device[latest_end]))
+    plain = rows.take(np.flatnonzero(~overlapping))
+    gaps = ~overlapping & (rows.end != FOREVER) & ~(next_same & (rows.end == next_start))
+    ended = rows.take(np.flatnonzero(gaps))
+    parts = [
+        plain,
+        _Rows(
+            ended.device,
+            ended.end,
+            ended.end,
+            np.full(len(ended.device), UNBOUND),
+            np.zeros(len(ended.device), np.int64),
+        ),
+    ]
+    if overlapping.any():
+        parts.append(_sweep(rows.take(np.flatnonzero(overlapping))))
+    merged = _Rows(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("device", "start", "end", "vehicle", "version")
+        )
+    )
+    return merged.take(np.lexsort((merged.start, merged.device)))
+
+
+def _sweep(rows: _Rows) -> _Rows:
+    """Changes of terminals whose bindings overlap: AMBIGUOUS where two vehicles claim them."""
+    found: list[tuple[int, int, int, int]] = []
+    starts = np.flatnonzero(np.diff(rows.device, prepend=-1))
+    for begin, end in zip(starts, np.append(starts[1:], len(rows.device)), strict=True):
+        part = slice(int(begin), int(end))
+        instants = np.unique(np.concatenate([rows.start[part], rows.end[part]]))
+        for instant in instants[instants != FOREVER]:
+            active = (rows.start[part] <= instant) & (instant < rows.end[part])
+            vehicles = np.unique(rows.vehicle[part][active])
+            code = UNBOUND if not len(vehicles) else AMBIGUOUS
+            version = 0
+            if len(vehicles) == 1:
+                code = int(vehicles[0])
+                version = int(rows.version[part][active].max())
+            found.append((int(rows.device[begin]), int(instant), code, version))
+    device, instant, code, version = (
+        np.array(column, np.int64) for column in zip(*found, strict=True)
+    )
+    return _Rows(device, instant, instant, code, version)
+
+
+def _fixed(texts: pa.Array) -> np.ndarray:
+    """Bytes of shape (rows,), dtype S: numpy pads and compares them natively."""
+    if not len(texts):
+        return np.empty(0, "S8")
+    width = -(-max(int(pc.max(pc.binary_length(texts)).as_py()), 1) // 8) * 8
+    binary = texts.cast(pa.binary())
+    parts = [
+        np.array(binary.slice(start, _CHUNK).to_pylist(), f"S{width}")
+        for start in range(0, len(binary), _CHUNK)
+    ]
+    return np.concatenate(parts)
+
+
+def _hash(names: np.ndarray) -> np.ndarray:
+    """uint64 of shape (rows,); trailing zero bytes do not count, so the width does not matter."""
+    words = (
+        names.view(np.uint64).reshape(len(names), -1) if len(names) else np.empty((0, 1), np.uint64)
+    )
+    mixed = np.zeros(len(names), np.uint64)
+    for position in range(words.shape[1]):
+        word = words[:, position]
+        salt = np.uint64((0x9E3779B97F4A7C15 * (2 * position + 1)) & 0xFFFFFFFFFFFFFFFF)
+        spread = word * salt
+        spread ^= spread >> np.uint64(31)
+        spread *= np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= np.where(word == 0, np.uint64(0), spread ^ (spread >> np.uint64(29)))
+    return mixed

@@ -1,0 +1,276 @@
+"""STS JSON to uploads: one native parse a batch, and a way to the few lines it cannot take.
+
+`pyarrow.json` parses a whole batch against the expected schema. A line that is not exactly what
+its schema says (wrong type, unknown key, twice the same key, two objects on one line, …) is
+looked for by cutting the batch, and goes alone to `transforms.repair`.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+
+from schemas import REPORT_TYPES, payload_fields
+from schemas.arrow import UTC_MS, sts_schema
+from transforms.rules import Bounds
+from transforms.uploads import EXTRAS, HEAD, Uploads, message_ids, rows_schema
+
+SMALLEST_CUT = 16
+CUTS = 8
+LATEST_MS = 253_402_300_799_999
+_BRACE, _OPEN, _COMMA, _COLON, _NEWLINE, _SPACE = b"{[,:\n "
+_MAY_PRECEDE_OBJECT = np.zeros(256, bool)
+_MAY_PRECEDE_OBJECT[[_OPEN, _COMMA, _COLON, _NEWLINE]] = True
+_ZONES = {"GMT": 0, "UTC": 0, "Z": 0, "KST": 9 * 3_600_000}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Natively decoded uploads with their raw rows, and the raw rows that need repair."""
+
+    uploads: Uploads | None
+    raw: pa.RecordBatch
+    repair: np.ndarray
+
+
+def suspicious_lines(values: pa.Array, bounds: Bounds) -> np.ndarray:
+    """bool of shape (lines,): lines that must not reach the native parser.
+
+    Empty or oversize lines, those that are not one object on one line, and those with more
+    objects than an upload may have samples. The parser reads objects, not lines: unless every
+    line is one object, its rows would shift against the lines.
+    """
+    offsets = np.frombuffer(values.buffers()[1], np.int32)[values.offset :][: len(values) + 1]
+    data = np.frombuffer(values.buffers()[2], np.uint8)[: offsets[-1]]
+    starts, ends = offsets[:-1].astype(np.int64), offsets[1:].astype(np.int64)
+    bad = np.asarray(values.is_null()) | (ends - starts < 2)
+    if bad.all():
+        return bad
+    last = np.maximum(ends - 1, 0)
+    last -= data[last] == _NEWLINE
+    last -= data[np.maximum(last, 0)] == 13
+    bad |= (last - starts + 1 > bounds.max_message_bytes) | (last <= starts)
+    bad |= (data[np.minimum(starts, len(data) - 1)] != _BRACE) | (data[np.maximum(last, 0)] != 125)
+    braces = np.flatnonzero(data == _BRACE)
+    counts = np.diff(np.searchsorted(braces, offsets))
+    bad |= counts > bounds.max_samples + 2 * bounds.max_nesting
+    before = data[braces - 1]
+    odd = braces[~_MAY_PRECEDE_OBJECT[before]]
+    odd = odd[(data[odd - 1] != _SPACE) | ~_MAY_PRECEDE_OBJECT[data[odd - 2]]]
+    odd = odd[~np.isin(odd, starts)]
+    bad[np.searchsorted(offsets, odd, side="right") - 1] = True
+    newlines = np.flatnonzero(data[offsets[0] :] == _NEWLINE) + offsets[0]
+    inner = newlines[~np.isin(newlines, ends - 1)]
+    bad[np.searchsorted(offsets, inner, side="right") - 1] = True
+    return bad
+
+
+def _text(values: pa.Array) -> pa.Buffer:
+    offsets = np.frombuffer(values.buffers()[1], np.int32)[values.offset :][: len(values) + 1]
+    data = values.buffers()[2]
+    ends = np.frombuffer(data, np.uint8)[offsets[1:-1] - 1]
+    if (ends == _NEWLINE).all():
+        return data.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
+    return pa.py_buffer(b"\n".join(values.to_pylist()))
+
+
+def _read(text: pa.Buffer, schema: pa.Schema) -> pa.Table:
+    size = max(text.size + 1, 1 << 16)
+    return pj.read_json(
+        pa.BufferReader(text),
+        read_options=pj.ReadOptions(use_threads=False, block_size=size),
+        parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
+    )
+
+
+def parse_lines(values: pa.Array, schema: pa.Schema) -> tuple[pa.Table | None, np.ndarray]:
+    """The lines the native parser takes, and bool of shape (lines,): those it does not."""
+    refused = np.zeros(len(values), bool)
+    if not len(values):
+        return None, refused
+    try:
+        table = _read(_text(values), schema)
+        if table.num_rows == len(values):
+            return table, refused
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        pass
+    if len(values) <= SMALLEST_CUT:
+        return None, ~refused
+    step = -(-len(values) // CUTS)
+    tables = []
+    for start in range(0, len(values), step):
+        table, part = parse_lines(values.slice(start, step), schema)
+        refused[start : start + step] = part
+        if table is not None:
+            tables.append(table)
+    return (pa.concat_tables(tables) if tables else None), refused
+
+
+def decode_json(raw: pa.RecordBatch, message_type: str, bounds: Bounds) -> Parsed:
+    """Decode the lines of `raw` that are well-formed STS uploads of `message_type`."""
+    values = raw.column("value")
+    repair = suspicious_lines(values, bounds)
+    clean = np.flatnonzero(~repair)
+    if len(clean) < len(values):
+        values = values.take(pa.array(clean))
+    table, refused = parse_lines(values, sts_schema(message_type))
+    repair[clean[refused]] = True
+    if table is None:
+        return Parsed(None, raw.slice(0, 0), repair)
+    kept = clean[~refused]
+    batch = _one_batch(table)
+    complete = _complete(batch, message_type, bounds)
+    if not complete.all():
+        repair[kept[~complete]] = True
+        kept = kept[complete]
+        batch = batch.filter(pa.array(complete))
+    if not len(kept):
+        return Parsed(None, raw.slice(0, 0), repair)
+    chosen = raw if len(kept) == raw.num_rows else raw.take(pa.array(kept))
+    return Parsed(to_uploads(batch, chosen, message_type), chosen, repair)
+
+
+def _one_batch(table: pa.Table) -> pa.RecordBatch:
+    if any(column.num_chunks > 1 for column in table.columns):
+        table = table.combine_chunks()
+    return table.to_batches(max_chunksize=max(table.num_rows, 1))[0]
+
+
+def _complete(batch: pa.RecordBatch, message_type: str, bounds: Bounds) -> np.ndarray:
+    """bool of shape (rows,): nothing about the upload needs a second look."""
+    good = pc.equal(batch.column("type"), message_type).fill_null(False)
+    device = batch.column("device_no")
+    good = pc.and_(good, pc.greater(pc.binary_length(device), 0).fill_null(False))
+    good = pc.and_(good, pc.less_equal(pc.binary_length(device), bounds.max_device_no_length))
+    good = pc.and_(good, _stamp_ms(batch.column("timestamp")).is_valid())
+    mask = np.array(good.fill_null(False).to_numpy(zero_copy_only=False))
+    if message_type in REPORT_TYPES:
+        mask &= np.asarray(batch.column("d").is_valid())
+        leaves = {"ts": batch.column("ts"), **_children(batch.column("d"))}
+        rows = np.arange(batch.num_rows)
+    else:
+        lengths = pc.list_value_length(batch.column("data")).fill_null(0).to_numpy()
+        mask &= (lengths > 0) & (lengths <= bounds.max_samples)
+        samples = batch.column("data").flatten()
+        rows = np.repeat(np.arange(batch.num_rows), lengths)
+        mask[rows[np.asarray(samples.is_null())]] = False
+        leaves = _children(samples)
+    for position in _doubtful(leaves, message_type):
+        mask[rows[position]] = False
+    return mask
+
+
+def _doubtful(leaves: dict[str, pa.Array], message_type: str) -> list[np.ndarray]:
+    """Row numbers of values that parse but are not plain: NaN, seconds for ms, unknown codes."""
+    found = []
+    for field in payload_fields(message_type):
+        values = leaves.get(field.sts or "")
+        if values is None or values.null_count == len(values):
+            continue
+        if field.codes is not None:
+            extremes = pc.min_max(values).as_py()
+            if extremes["min"] < 0 or extremes["max"] >= len(field.codes):
+                numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
+                found.append(np.flatnonzero((numbers < 0) | (numbers >= len(field.codes))))
+        elif field.name == "device_time":
+            extremes = pc.min_max(values).as_py()
+            if extremes["min"] < 10_000_000_000 or extremes["max"] > LATEST_MS:
+                times = values.fill_null(LATEST_MS).to_numpy(zero_copy_only=False)
+                odd = (times < 0) | (times > LATEST_MS)
+                found.append(np.flatnonzero(odd | ((times >= 10**9) & (times < 10**10))))
+        elif pa.types.is_floating(values.type) and not np.isfinite(pc.sum(values).as_py()):
+            numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
+            found.append(np.flatnonzero(~np.isfinite(numbers)))
+        elif pa.types.is_list(values.type) and pa.types.is_floating(values.type.value_type):
+            if len(values.flatten()) and not np.isfinite(pc.sum(values.flatten()).as_py()):
+                found.append(np.arange(len(values)))
+    return found
+
+
+def _children(struct: pa.StructArray) -> dict[str, pa.Array]:
+    return dict(zip((field.name for field in struct.type), struct.flatten(), strict=True))
+
+
+def _stamp_ms(stamps: pa.Array) -> pa.Array:
+    """`yyyy-MM-ddTHH:mm:ss` plus a zone, as UTC; null where it is anything else."""
+    regular = pc.match_substring_regex(stamps, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(GMT|UTC|KST|Z)$")
+    stamps = pc.if_else(regular.fill_null(False), stamps, pa.scalar(None, pa.string()))
+    zones = pc.utf8_slice_codeunits(stamps, 19, 22).dictionary_encode()
+    shifts = pa.array([_ZONES[zone] for zone in zones.dictionary.to_pylist()], pa.int64())
+    local = pc.strptime(
+        pc.utf8_slice_codeunits(stamps, 0, 19), "%Y-%m-%dT%H:%M:%S", "ms", error_is_null=True
+    )
+    return pc.subtract(local.cast(pa.int64()), shifts.take(zones.indices))
+
+
+def to_uploads(batch: pa.RecordBatch, raw: pa.RecordBatch, message_type: str) -> Uploads:
+    """Uploads from a parsed batch in which every row is complete."""
+    device = pc.utf8_upper(pc.utf8_trim_whitespace(batch.column("device_no")))
+    boot, seq = batch.column("boot"), batch.column("seq")
+    count = batch.num_rows
+    head = {
+        **{name: raw.column(name) for name in ("topic", "partition", "offset", "object", "line")},
+        "message_id": message_ids(device, message_type, boot, seq, raw.column("value")),
+        "device_no": device,
+        "device_gen": pa.repeat("STS", count),
+        "firmware_version": batch.column("fw"),
+        "boot_count": boot,
+        "seq": seq,
+        "uptime_s": batch.column("up"),
+        "received_time": _stamp_ms(batch.column("timestamp")).cast(pa.timestamp("ms")).cast(UTC_MS),
+        "extras": pa.nulls(count, EXTRAS),
+        "flags": pa.array(np.zeros(count, np.int64)),
+    }
+    if message_type in REPORT_TYPES:
+        leaves = {"ts": batch.column("ts"), **_children(batch.column("d"))}
+        upload = np.arange(count, dtype=np.int32)
+    else:
+        data = batch.column("data")
+        leaves = _children(data.flatten())
+        lengths = pc.list_value_length(data).to_numpy()
+        upload = np.repeat(np.arange(count, dtype=np.int32), lengths)
+    return Uploads(
+        message_type,
+        pa.RecordBatch.from_arrays([head[name] for name in HEAD.names], schema=HEAD),
+        to_rows(leaves, upload, message_type),
+    )
+
+
+def to_rows(leaves: dict[str, pa.Array], upload: np.ndarray, message_type: str) -> pa.RecordBatch:
+    """`Uploads.rows` from STS leaves by JSON key."""
+    schema = rows_schema(message_type)
+    columns: list[pa.Array] = [
+        pa.array(upload),
+        pa.array(np.zeros(len(upload), np.int64)),
+        pa.nulls(len(upload), EXTRAS),
+    ]
+    for field in payload_fields(message_type):
+        values = leaves[field.sts or field.name]
+        if field.codes is not None:
+            values = _symbols(values, tuple(field.codes.values()))
+        elif field.name == "device_time":
+            values = values.cast(pa.timestamp("ms")).cast(UTC_MS)
+        if field.default is not None and values.null_count:
+            values = _with_default(values, field.default)
+        columns.append(values.cast(schema.field(field.name).type))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _with_default(values: pa.Array, default: object) -> pa.Array:
+    if default == []:
+        return pc.coalesce(values, pa.scalar([], values.type))
+    return values.fill_null(default)
+
+
+@functools.cache
+def _symbol_array(symbols: tuple[str, ...]) -> pa.Array:
+    return pa.array(symbols, pa.string())
+
+
+def _symbols(codes: pa.Array, symbols: tuple[str, ...]) -> pa.Array:
+    return pc.take(_symbol_array(symbols), codes)
