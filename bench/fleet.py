@@ -110,7 +110,8 @@ def minutes_of_gps(uploads: int, seed: int, length: int = 60) -> Uploads:
     misbehave_positions(rng, values)
     values["alt"] = rng.normal(40, 5, values["lat"].shape)
     values["nos"] = rng.integers(6, 14, values["lat"].shape)
-    values["dop"] = rng.choice([0.7, 0.9, 1.1, 99.9], values["lat"].shape, p=[0.3, 0.4, 0.299, 0.001])
+    share = [0.3, 0.4, 0.299, 0.001]
+    values["dop"] = rng.choice([0.7, 0.9, 1.1, 99.9], values["lat"].shape, p=share)
     values = {key: value.reshape(TERMINALS * each, length) for key, value in values.items()}
     values["ts"] = values["ts"] + START
     terminal = np.repeat(np.arange(TERMINALS), each)

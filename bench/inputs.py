@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import struct
 import zlib
 from collections.abc import Iterator
@@ -77,7 +78,7 @@ def make(root: Path, kind: Input, samples: int, seed: int = 1) -> Path:
     write_archive(out, kind, uploads, encode(kind.type, uploads))
     (out / "schemas").mkdir(exist_ok=True)
     for number, name in enumerate(("gps", "log"), 1):
-        (out / "schemas" / f"{number}.avsc").write_bytes((AVSC / f"message_{name}.avsc").read_bytes())
+        shutil.copy(AVSC / f"message_{name}.avsc", out / "schemas" / f"{number}.avsc")
     span = int(np.percentile(uploads.samples["ts"], 90)) - fleet.START
     with (out / "device_binding.csv").open("w", newline="", encoding="utf-8") as target:
         table = csv.writer(target)
@@ -88,24 +89,27 @@ def make(root: Path, kind: Input, samples: int, seed: int = 1) -> Path:
     return out
 
 
-def columns(uploads: fleet.Uploads) -> dict[str, list]:
-    """Sample columns as nested Python lists, rounded as terminals round."""
-    return {
-        key: (np.round(value, DIGITS[key]) if key in DIGITS else value).tolist()
-        for key, value in uploads.samples.items()
-    }
+def one_by_one(uploads: fleet.Uploads, slice_uploads: int = 5_000) -> Iterator[tuple]:
+    """(terminal, seq, received) and the sample columns of every upload, rounded as sent.
+
+    Turns arrays into Python lists a slice at a time, so that an archive may be larger than memory.
+    """
+    for start in range(0, len(uploads.seq), slice_uploads):
+        part = slice(start, start + slice_uploads)
+        heads = zip(*(head[part].tolist() for head in
+                      (uploads.terminal, uploads.seq, uploads.received)), strict=True)
+        columns = [(np.round(value[part], DIGITS[key]) if key in DIGITS else value[part]).tolist()
+                   for key, value in uploads.samples.items()]
+        yield from zip(heads, zip(*columns, strict=True), strict=True)
 
 
 def json_values(kind: str, uploads: fleet.Uploads) -> Iterator[bytes]:
     """Uploads as the terminals' JSON lines."""
-    values = columns(uploads)
-    keys = list(values)
-    heads = zip(uploads.terminal.tolist(), uploads.seq.tolist(), uploads.received.tolist(),
-                strict=True)
-    for (terminal, seq, received), *parts in zip(heads, *values.values(), strict=True):
-        stamp = dt.datetime.fromtimestamp(received / 1000, dt.timezone.utc)
-        head = {"device_no": fleet.device_no(terminal), "type": kind, "fw": "STS-2.4.1", "boot": 17,
-                "seq": seq, "timestamp": stamp.strftime("%Y-%m-%dT%H:%M:%SGMT")}
+    keys = list(uploads.samples)
+    for (terminal, seq, received), parts in one_by_one(uploads):
+        stamp = dt.datetime.fromtimestamp(received / 1000, dt.UTC)
+        head = {"device_no": fleet.device_no(terminal), "type": kind, "fw": "STS-2.4.1",
+                "boot": 17, "seq": seq, "timestamp": stamp.strftime("%Y-%m-%dT%H:%M:%SGMT")}
         if kind == "gps":
             head["data"] = [dict(zip(keys, row, strict=True), fix=3)
                             for row in zip(*parts, strict=True)]
@@ -120,11 +124,8 @@ def avro_values(kind: str, uploads: fleet.Uploads) -> Iterator[bytes]:
     """Uploads as Confluent-framed Avro of message_<type>.avsc."""
     schema = fastavro.parse_schema(json.loads((AVSC / f"message_{kind}.avsc").read_bytes()))
     frame = b"\0" + struct.pack(">I", 1 if kind == "gps" else 2)
-    values = columns(uploads)
-    keys = [AVRO_NAMES[key] for key in values]
-    heads = zip(uploads.terminal.tolist(), uploads.seq.tolist(), uploads.received.tolist(),
-                strict=True)
-    for (terminal, seq, received), *parts in zip(heads, *values.values(), strict=True):
+    keys = [AVRO_NAMES[key] for key in uploads.samples]
+    for (terminal, seq, received), parts in one_by_one(uploads):
         number = fleet.device_no(terminal)
         head = {"message_id": message_id(number, kind, seq), "device_no": number,
                 "device_gen": "STS", "firmware_version": "STS-2.4.1", "boot_count": 17,

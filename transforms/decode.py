@@ -46,7 +46,7 @@ class Decoder:
 
 def decode(raw: pa.RecordBatch, decoder: Decoder) -> Outcome[list[Uploads]]:
     """Uploads by message type, and a dead letter for every message that is none."""
-    parts: list[tuple[Uploads, pa.RecordBatch]] = []
+    parts: list[Part] = []
     refusals: list[Refusal] = []
     kinds = _kinds(raw.column("value"))
     for kind in np.unique(kinds):
@@ -60,6 +60,17 @@ def decode(raw: pa.RecordBatch, decoder: Decoder) -> Outcome[list[Uploads]]:
             done, bad = _json(raw, rows, decoder)
         parts += done
         refusals += bad
+    return finish(parts, refusals, raw, decoder)
+
+
+Part = tuple[Uploads, pa.RecordBatch]
+"""Uploads of one type and their raw rows."""
+
+
+def finish(
+    parts: Sequence[Part], refusals: list[Refusal], raw: pa.RecordBatch, decoder: Decoder
+) -> Outcome[list[Uploads]]:
+    """Settle receive times, refuse what has no time at all, write the dead letters."""
     good = []
     for uploads, chosen in parts:
         uploads = settle_received_time(uploads, chosen, BIT["RECEIVED_TIME_ESTIMATED"])
@@ -95,10 +106,10 @@ def _expected_type(raw: pa.RecordBatch) -> str | None:
 
 def _json(
     raw: pa.RecordBatch, rows: np.ndarray, decoder: Decoder
-) -> tuple[list[tuple[Uploads, pa.RecordBatch]], list[Refusal]]:
+) -> tuple[list[Part], list[Refusal]]:
     lines = raw if len(rows) == raw.num_rows else raw.take(pa.array(rows))
     expected = _expected_type(raw)
-    parts: list[tuple[Uploads, pa.RecordBatch]] = []
+    parts: list[Part] = []
     repair: list[int] = []
     for message_type, subset in _by_type(lines, expected):
         batch = lines if len(subset) == lines.num_rows else lines.take(pa.array(subset))
@@ -121,9 +132,7 @@ def _by_type(lines: pa.RecordBatch, expected: str | None) -> list[tuple[str, np.
     return [(name, np.array(rows)) for name, rows in sorted(groups.items())]
 
 
-def _assemble(
-    repaired: Sequence[Repaired], raw: pa.RecordBatch, generation: str
-) -> list[tuple[Uploads, pa.RecordBatch]]:
+def _assemble(repaired: Sequence[Repaired], raw: pa.RecordBatch, generation: str) -> list[Part]:
     groups: dict[str, list[Repaired]] = defaultdict(list)
     for one in repaired:
         groups[one.message_type].append(one)
@@ -132,7 +141,7 @@ def _assemble(
 
 def _avro(
     raw: pa.RecordBatch, rows: list[int], decoder: Decoder
-) -> tuple[list[tuple[Uploads, pa.RecordBatch]], list[Refusal]]:
+) -> tuple[list[Part], list[Refusal]]:
     frames, refusals = decode_avro.cut_frames(raw, rows, decoder.bounds)
     groups: dict[int, list[decode_avro.Frame]] = defaultdict(list)
     for frame in frames:
@@ -149,15 +158,20 @@ def _avro(
         done, bad = decode_avro.decode_bodies(group, json.dumps(writer))
         refusals += bad
         for good, items in done:
-            part, lacking = _avro_uploads([f.row for f in good], items, raw, message_type, decoder)
+            part, lacking = avro_uploads([f.row for f in good], items, raw, message_type, decoder)
             parts += part
             refusals += lacking
     return parts, refusals
 
 
-def _avro_uploads(
-    rows: list[int], items: pa.StructArray, raw: pa.RecordBatch, message_type: str, decoder: Decoder
-) -> tuple[list[tuple[Uploads, pa.RecordBatch]], list[Refusal]]:
+def avro_uploads(
+    rows: Sequence[int],
+    items: pa.StructArray,
+    raw: pa.RecordBatch,
+    message_type: str,
+    decoder: Decoder,
+) -> tuple[list[Part], list[Refusal]]:
+    """Uploads of decoded records that stand in `rows` of the raw batch; others are refused."""
     lacking = decode_avro.incomplete(items, message_type, decoder.bounds)
     refusals = [Refusal(rows[at], kind, text) for at, (kind, text) in sorted(lacking.items())]
     kept = np.array([at for at in range(len(rows)) if at not in lacking], np.int64)

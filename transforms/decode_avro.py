@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyruhvro
 
-from schemas import MESSAGE_TYPES, REPORT_TYPES, Field, envelope_fields, payload_fields
+from schemas import MESSAGE_TYPES, REPORT_TYPES, Field, envelope_fields, load, payload_fields
 from schemas.arrow import UTC_MS, arrow_type
 from transforms.flags import BIT
 from transforms.outcome import Refusal
@@ -47,6 +47,10 @@ class Frame:
     row: int
     schema_id: int
     body: bytes
+
+
+Decoded = tuple[list[tuple[list[Frame], pa.StructArray]], list[Refusal]]
+"""Decoded records with their frames, and what could not be decoded."""
 
 
 def zigzag(number: int) -> bytes:
@@ -115,7 +119,44 @@ def decode_natively(bodies: Sequence[bytes], writer_json: str) -> pa.StructArray
         items.validate(full=True)
     except (ValueError, pa.ArrowInvalid):
         return None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        _BEYOND_NATIVE.add(writer_json)
+        return None
     return items
+
+
+_BEYOND_NATIVE: set[str] = set()
+"""Writer schemas with types the native decoder cannot take (bytes, decimal, uuid, …)."""
+
+
+def decode_slowly(frames: Sequence[Frame], writer_json: str) -> Decoded:
+    """Message by message with fastavro, into the reader schema of the message type."""
+    message_type = message_type_of(json.loads(writer_json))
+    reader = load(f"message_{message_type}").avro
+    kept, records, refusals = [], [], []
+    for frame in frames:
+        reason = poison(frame.body, writer_json)
+        if reason is None:
+            try:
+                record = fastavro.schemaless_reader(
+                    io.BytesIO(frame.body), _parsed(writer_json), _parsed(json.dumps(reader))
+                )
+            except Exception as error:  # what the schemas cannot resolve
+                reason = f"{type(error).__name__}: {error}"
+            else:
+                record["extras"] = sorted(record.get("extras", {}).items())
+                kept.append(frame)
+                records.append(record)
+        if reason is not None:
+            refusals.append(
+                Refusal(frame.row, "BAD_AVRO", f"schema id {frame.schema_id}: {reason}")
+            )
+    if not kept:
+        return [], refusals
+    wanted = pa.struct([pa.field(f["name"], arrow_type(f["type"])) for f in reader["fields"]])
+    return [(kept, pa.array(records, wanted))], refusals
 
 
 @functools.lru_cache(maxsize=256)
@@ -135,10 +176,10 @@ def poison(body: bytes, writer_json: str) -> str | None:
     return None
 
 
-def decode_bodies(
-    frames: Sequence[Frame], writer_json: str
-) -> tuple[list[tuple[list[Frame], pa.StructArray]], list[Refusal]]:
+def decode_bodies(frames: Sequence[Frame], writer_json: str) -> Decoded:
     """Native where possible; a batch that is refused is cut until the poison stands alone."""
+    if writer_json in _BEYOND_NATIVE:
+        return decode_slowly(frames, writer_json)
     items = decode_natively([frame.body for frame in frames], writer_json)
     if items is not None:
         return [(list(frames), items)], []
@@ -150,9 +191,7 @@ def decode_bodies(
             done += part
             refusals += bad
         return done, refusals
-    frame = frames[0]
-    reason = poison(frame.body, writer_json) or "the native decoder refuses it"
-    return [], [Refusal(frame.row, "BAD_AVRO", f"schema id {frame.schema_id}: {reason}")]
+    return decode_slowly(frames, writer_json)
 
 
 def message_type_of(writer: dict[str, Any]) -> str | None:
@@ -249,9 +288,7 @@ def incomplete(
     found: dict[int, tuple[str, str]] = {}
     if message_type not in REPORT_TYPES:
         if "samples" not in names:
-            return {
-                row: ("SCHEMA", "the writer schema has no samples") for row in range(len(items))
-            }
+            return dict.fromkeys(range(len(items)), ("SCHEMA", "the writer schema has no samples"))
         lengths = pc.list_value_length(items.flatten()[names.index("samples")]).fill_null(0)
         counts = np.asarray(lengths)
         for row in np.flatnonzero(counts == 0):
@@ -260,7 +297,7 @@ def incomplete(
             text = f"{counts[row]} samples, more than max_samples {bounds.max_samples}"
             found[int(row)] = ("TOO_MANY_SAMPLES", text)
     if "device_no" not in names:
-        return {row: ("MISSING_DEVICE_NO", "no device_no") for row in range(len(items))}
+        return dict.fromkeys(range(len(items)), ("MISSING_DEVICE_NO", "no device_no"))
     device = items.flatten()[names.index("device_no")].cast(pa.string())
     length = pc.binary_length(pc.utf8_trim_whitespace(device)).fill_null(0)
     for row in np.flatnonzero(np.asarray(length) == 0):

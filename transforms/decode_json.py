@@ -17,12 +17,12 @@ import pyarrow.json as pj
 
 from schemas import REPORT_TYPES, payload_fields
 from schemas.arrow import UTC_MS, sts_schema
+from transforms.coerce import LATEST_MS
 from transforms.rules import Bounds
 from transforms.uploads import EXTRAS, HEAD, Uploads, message_ids, rows_schema
 
 SMALLEST_CUT = 16
 CUTS = 8
-LATEST_MS = 253_402_300_799_999
 _BRACE, _OPEN, _COMMA, _COLON, _NEWLINE, _SPACE = b"{[,:\n "
 _MAY_PRECEDE_OBJECT = np.zeros(256, bool)
 _MAY_PRECEDE_OBJECT[[_OPEN, _COMMA, _COLON, _NEWLINE]] = True
@@ -198,7 +198,7 @@ def _children(struct: pa.StructArray) -> dict[str, pa.Array]:
 
 def _stamp_ms(stamps: pa.Array) -> pa.Array:
     """`yyyy-MM-ddTHH:mm:ss` plus a zone, as UTC; null where it is anything else."""
-    regular = pc.match_substring_regex(stamps, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(GMT|UTC|KST|Z)$")
+    regular = pc.match_substring_regex(stamps, r"^(19[89]|20\d|21\d)\d-\d\d-\d\dT\d\d:\d\d:\d\d(GMT|UTC|KST|Z)$")
     stamps = pc.if_else(regular.fill_null(False), stamps, pa.scalar(None, pa.string()))
     zones = pc.utf8_slice_codeunits(stamps, 19, 22).dictionary_encode()
     shifts = pa.array([_ZONES[zone] for zone in zones.dictionary.to_pylist()], pa.int64())

@@ -78,7 +78,7 @@ def dead_letters(
                 "source_line": place["line"],
                 "source_key": place["key"],
                 "raw_value": value[:max_bytes],
-                "raw_size": len(value),
+                "raw_size": place["size"] or len(value),
                 "raw_headers": place["headers"] or [],
                 "device_no": refusal.device_no,
                 "message_type": refusal.message_type,

@@ -21,11 +21,13 @@ SCHEMA = pa.schema(
         pa.field("timestamp", UTC_MS),
         pa.field("key", pa.binary()),
         pa.field("value", pa.binary()),
+        pa.field("size", pa.int64()),
         pa.field("headers", pa.map_(pa.string(), pa.binary())),
     ]
 )
 """`value` may carry its line terminator, which is no part of the message. `offset`, `timestamp`
-and `key` are null where the archive did not keep them; `arrival_hour` where no folder says it."""
+and `key` are null where the archive did not keep them; `arrival_hour` where no folder says it.
+`size` is the true size of a message of which `value` holds only the beginning, else null."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def from_lines(values: pa.Array, source: Source, first_line: int = 0) -> pa.Reco
         pa.nulls(count, UTC_MS),
         pa.nulls(count, pa.binary()),
         values,
+        pa.nulls(count, pa.int64()),
         pa.nulls(count, SCHEMA.field("headers").type),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

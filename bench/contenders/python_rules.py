@@ -249,10 +249,12 @@ def judge_terminals(uploads: list, vehicle_at) -> None:
 class Minute:
     """What one vehicle did in one minute."""
 
-    __slots__ = ("vehicle", "minute", "devices", "uploads", "samples", "flagged", "speed_min",
-                 "speed_max", "speed_sum", "speed_n", "sumsq", "distance", "odometer", "resets",
-                 "driving", "idle", "ignition", "overspeed", "battery_min", "last", "first_time",
-                 "last_time", "first_place", "last_place")
+    __slots__ = (
+        "vehicle", "minute", "devices", "uploads", "samples", "flagged", "speed_min", "speed_max",
+        "speed_sum", "speed_n", "sumsq", "distance", "odo_first", "odo_last", "resets", "driving",
+        "idle", "ignition", "overspeed", "battery_min", "last", "first_time", "last_time",
+        "first_place", "last_place",
+    )
 
     def __init__(self, vehicle: str, minute: int):
         self.vehicle, self.minute = vehicle, minute
@@ -263,7 +265,7 @@ class Minute:
         self.speed_sum = self.sumsq = self.distance = 0.0
         self.speed_min = self.speed_max = self.battery_min = None
         self.first_time = self.last_time = self.first_place = self.last_place = None
-        self.odometer: list = []
+        self.odo_first = self.odo_last = None
         self.last: dict = {}
 
     def add(self, sample: dict, flags: list[str], time: int, upload, kind: str) -> None:
@@ -301,8 +303,12 @@ class Minute:
 
     def add_report(self, sample: dict, flags: list[str], at: tuple, speed: float | None) -> None:
         self.resets += "ODO_RESET" in flags
-        if sample.get("odometer_m") is not None:
-            self.odometer.append((at, sample["odometer_m"]))
+        odometer = sample.get("odometer_m")
+        if odometer is not None:
+            if self.odo_first is None or at < self.odo_first[0]:
+                self.odo_first = (at, odometer)
+            if self.odo_last is None or at >= self.odo_last[0]:
+                self.odo_last = (at, odometer)
         if sample.pop("_ignition", sample.get("ignition_on")):
             self.ignition += 60
             if speed is not None and speed < 1:
@@ -325,8 +331,8 @@ class Minute:
             "speed_min_kmh": self.speed_min, "speed_max_kmh": self.speed_max,
             "speed_sum_kmh": self.speed_sum, "speed_n": self.speed_n, "speed_sumsq": self.sumsq,
             "distance_gps_m": self.distance, "odo_resets": self.resets,
-            "odo_first_m": min(self.odometer)[1] if self.odometer else None,
-            "odo_last_m": max(self.odometer)[1] if self.odometer else None,
+            "odo_first_m": self.odo_first and self.odo_first[1],
+            "odo_last_m": self.odo_last and self.odo_last[1],
             "driving_s": self.driving, "idle_s": self.idle, "ignition_on_s": self.ignition,
             "overspeed_s": self.overspeed, "aux_battery_min_v": self.battery_min,
             "aux_battery_last_v": last.get("aux_battery_v"),

@@ -97,7 +97,7 @@ class Archive:
         self._waiting.append(line)
 
     def flush(self, until_ms: int | None) -> list[Written]:
-        """Give offsets to every line ordered before `until_ms` (None: all) and write full objects."""
+        """Give offsets to lines ordered before `until_ms` (None: all) and write full objects."""
         due = [line for line in self._waiting if until_ms is None or line.order < until_ms]
         self._waiting = (
             [] if until_ms is None else [line for line in self._waiting if line.order >= until_ms]
@@ -117,8 +117,8 @@ class Archive:
                 written.append(self._close(key))
         return written
 
-    def copy(self, original: Written) -> None:
-        """Write an object again under a name that sorts later, as the old sink did on restart."""
+    def copy(self, original: Written) -> str:
+        """Write an object again, as the old sink did on restart, under a name that sorts later."""
         hour, offset = original.hour, original.first_offset + 1
         if len(original.lines) == 1:
             moment = datetime.strptime(hour, "%Y%m%d%H") + timedelta(hours=1)
@@ -126,6 +126,7 @@ class Archive:
         name = object_name(original.topic, original.partition, hour, offset)
         again = Written(name, original.topic, original.partition, hour, offset, original.lines)
         self._write(again, again=True)
+        return name
 
     def put_broken(self, name: str, content: bytes, reason: str) -> None:
         """Write an object no reader can use."""

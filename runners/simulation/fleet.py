@@ -108,10 +108,10 @@ class Bindings:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(["device_no", "vehicle_id", "valid_from", "valid_to", "binding_version"])
             for row in self.rows:
+                since = iso(row.valid_from)
                 until = "" if row.valid_to is None else iso(row.valid_to)
-                table.writerow(
-                    [row.device_no, vehicle_id(row.vehicle), iso(row.valid_from), until, row.version]
-                )
+                name = vehicle_id(row.vehicle)
+                table.writerow([row.device_no, name, since, until, row.version])
 
 
 def vehicle_id(index: int) -> str:

@@ -252,7 +252,8 @@ class TerminalLife:
         ax = {"HARSH_BRAKE": -3.6, "HARSH_ACCEL": 2.9}.get(event, 0.4)
         ay = {"HARSH_TURN_LEFT": 3.8, "HARSH_TURN_RIGHT": -3.8}.get(event, 0.2)
         sample = where | {
-            "ev": event, "eid": f"e{where['ts'] % 1_000_000_007}", "dur": int(rng.integers(300, 1800)),
+            "ev": event, "eid": f"e{where['ts'] % 1_000_000_007}",
+            "dur": int(rng.integers(300, 1800)),
             "ax": ax, "ay": ay, "az": 0.3, "yaw": round(ay * 4, 1), "hz": 10,
             "vx": [ax, ax / 2], "vy": [ay, ay / 2], "vz": [0.3, 0.1],
             "cal": self.terminal.calibrated,
@@ -266,4 +267,5 @@ class TerminalLife:
             "warn": warning, "sev": 1 + int(self._rng.integers(3)), "hw": 22.5, "ttc": 2.1,
             "ldl": 0.4, "ldr": 1.2, "turn": "NONE", "brk": warning == "PCW", "cam": False,
         }  # fmt: skip
-        return sample, Reading(where["ts"], where["sp"], counts=None if warning == "NONE" else "adas_n")
+        counts = None if warning == "NONE" else "adas_n"
+        return sample, Reading(where["ts"], where["sp"], counts=counts)

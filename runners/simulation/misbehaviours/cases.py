@@ -8,12 +8,14 @@ from typing import Any
 
 from runners.simulation.uploads import Upload, iso
 
+Case = tuple[dict[str, Any], Upload | None]
+
 
 class Cases:
     """Collects cases by misbehaviour, and says what the facts must show of each."""
 
     def __init__(self) -> None:
-        self._cases: defaultdict[str, list[tuple[dict[str, Any], Upload | None]]] = defaultdict(list)
+        self._cases: defaultdict[str, list[Case]] = defaultdict(list)
         self.extra_uploads: defaultdict[str, int] = defaultdict(int)
         self.devices: defaultdict[str, set[str]] = defaultdict(set)
 

@@ -171,11 +171,12 @@ class Useless(Role):
         self._count += 1
         if self._count % self._every:
             return
+        off_zone = 200_000 + self._count % 1400 * 1000
         ahead = {
-            "unstable": (1 + self._count * 7 % 39) * HALF_HOUR_MS + 200_000 + self._count % 1400 * 1000,
+            "unstable": (1 + self._count * 7 % 39) * HALF_HOUR_MS + off_zone,
             "beyond_24h": 30 * 3_600_000,
             "year_2099": YEAR_2099_MS - upload.sent + upload.sent % DAY_MS,
-        }  # fmt: skip
+        }
         set_clock_wrong(upload, ahead[self.kind])
         upload.flags.add("CLOCK_FUTURE")
         upload.fallback = True

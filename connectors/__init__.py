@@ -1,0 +1,1 @@
+"""The outside world: archive, lake, bindings. Each connector works without an engine."""

@@ -1,0 +1,125 @@
+"""The lake: facts as Parquet by event date and hour, each object named by its source."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from connectors.files import Commit, Folder, failing
+
+QUARTER_MS = 900_000
+INDEXED = frozenset({"event_time", "device_no", "vehicle_id", "minute"})
+
+
+@functools.lru_cache(maxsize=65_536)
+def _local_hour(quarter: int, zone: str) -> int:
+    instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=quarter * QUARTER_MS)
+    local = instant.astimezone(ZoneInfo(zone))
+    return ((local.year * 100 + local.month) * 100 + local.day) * 100 + local.hour
+
+
+def local_hours(event_ms: np.ndarray, zone: str) -> np.ndarray:
+    """int64 yyyyMMddHH of the calendar in `zone`, shape (rows,). Epoch ms of years 1 to 9999."""
+    quarters, inverse = np.unique(event_ms // QUARTER_MS, return_inverse=True)
+    hours = np.array([_local_hour(int(quarter), zone) for quarter in quarters], np.int64)
+    return hours[inverse]
+
+
+def hour_folder(hour: int) -> str:
+    """`date=YYYY-MM-DD/hour=HH` of yyyyMMddHH."""
+    text = f"{hour:010d}"
+    return f"date={text[:4]}-{text[4:6]}-{text[6:8]}/hour={text[8:]}"
+
+
+@dataclass
+class _Open:
+    writer: pq.ParquetWriter
+    commit: Commit
+    name: str
+
+
+@dataclass
+class TableWriter:
+    """Writes rows of several tables, split by local hour, under one object name each.
+
+    Files appear when the `with` block ends without an error; none does otherwise. `files` and
+    `hours` say what was written.
+    """
+
+    lake: Folder
+    object_name: str
+    zone: str
+    files: list[str] = field(default_factory=list)
+    hours: set[int] = field(default_factory=set)
+    _open: dict[tuple[str, int], _Open] = field(default_factory=dict)
+
+    def write(self, table: str, batch: pa.RecordBatch, event_ms: np.ndarray) -> None:
+        """Append rows; `event_ms` (shape (rows,)) decides their hour."""
+        if not batch.num_rows:
+            return
+        hours = local_hours(event_ms, self.zone)
+        if hours[0] == hours[-1] and (hours == hours[0]).all():
+            self.write_hour(table, batch, int(hours[0]))
+            return
+        for hour in np.unique(hours):
+            part = batch.filter(pa.array(hours == hour))
+            self.write_hour(table, part, int(hour))
+
+    def write_hour(self, table: str, batch: pa.RecordBatch, hour: int) -> None:
+        """Append rows that all belong to `hour` (yyyyMMddHH)."""
+        key = (table, hour)
+        if key not in self._open:
+            name = f"{table}/{hour_folder(hour)}/{self.object_name}"
+            stream, commit = self.lake.begin(name)
+            self._open[key] = _Open(parquet_writer(stream, batch.schema), commit, name)
+            self.hours.add(hour)
+        with failing(f"write {self._open[key].name}"):
+            self._open[key].writer.write_batch(batch)
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for one in self._open.values():
+            if kind is None:
+                with failing(f"write {one.name}"):
+                    one.writer.close()
+                one.commit()
+                self.files.append(one.name)
+            else:
+                one.commit.abandon()
+        self.files.sort()
+
+
+def parquet_writer(stream: pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:
+    """The one way facts become Parquet: zstd, dictionaries for repeated texts only."""
+    texts = [f.name for f in schema if pa.types.is_dictionary(f.type)]
+    return pq.ParquetWriter(
+        stream,
+        schema,
+        compression="zstd",
+        use_dictionary=texts,
+        write_statistics=[f.name for f in schema if f.name in INDEXED],
+        store_schema=False,
+    )
+
+
+def rewrite(lake: Folder, name: str, table: pa.Table) -> None:
+    """Write a whole lake object, or delete it when there are no rows."""
+    if not table.num_rows:
+        lake.delete(name)
+        return
+    with lake.whole(name) as stream, parquet_writer(stream, table.schema) as writer:
+        writer.write_table(table)

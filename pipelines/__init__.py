@@ -1,0 +1,1 @@
+"""The jobs: one file a job, and the steps they are made of."""

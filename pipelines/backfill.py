@@ -1,0 +1,164 @@
+"""The backfill job: an archive of device messages becomes lake tables. Any Beam runner.
+
+Between steps travel references, verdicts and counts; samples wait in the spool. So memory does
+not grow with the archive.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from connectors.archive import ArchiveObject
+from pipelines.batches import BatchCoder as BatchCoder
+from pipelines.job import Job, Scanned
+from pipelines.steps import (
+    COUNTS,
+    Context,
+    SettledObject,
+    gather,
+    judge_terminals,
+    merge_minutes,
+    scan,
+    settle_object,
+)
+
+Verdicts = tuple[str, pa.RecordBatch]
+
+
+def build(
+    pipeline: beam.Pipeline, job: Job, objects: Iterable[ArchiveObject]
+) -> beam.PCollection[dict[str, Any]]:
+    """The whole job; its one element is the ledger."""
+    scanned = (
+        pipeline
+        | "archive objects" >> beam.Create(list(objects), reshuffle=True)
+        | "scan" >> beam.Map(scan_with, job)
+    )
+    context = scanned | "all are read" >> beam.CombineGlobally(Gather(job))
+    verdicts = (
+        context
+        | "terminals" >> beam.FlatMap(lambda context: context.tasks)
+        | "spread terminals" >> beam.Reshuffle()
+        | "judge" >> beam.ParDo(Judge(job), beam.pvalue.AsSingleton(context))
+    )
+    settled = (
+        {
+            "scanned": scanned | "by name" >> beam.Map(lambda done: (done.one.name, done)),
+            "verdicts": verdicts,
+            "judged before": context | beam.FlatMap(lambda c: [(name, None) for name in c.marked]),
+        }
+        | "meet" >> beam.CoGroupByKey()
+        | "settle" >> beam.FlatMap(settle_with, job)
+    )
+    merged = (
+        settled
+        | "changed hours" >> beam.FlatMap(lambda done: done.hours)
+        | "each hour once" >> beam.Distinct()
+        | "merge minutes" >> beam.Map(merge_with, job)
+        | "vehicle minutes" >> beam.CombineGlobally(sum)
+    )
+    return (
+        settled
+        | "ledger" >> beam.CombineGlobally(Ledger())
+        | "with minutes" >> beam.Map(with_minutes, beam.pvalue.AsSingleton(merged))
+    )
+
+
+def scan_with(one: ArchiveObject, job: Job) -> Scanned:
+    """Step 1 on one object."""
+    return scan(job, one)
+
+
+def settle_with(group: tuple[str, dict[str, Any]], job: Job) -> list[SettledObject]:
+    """Step 3 on one object and all verdicts on it."""
+    name, found = group
+    scanned = next(iter(found["scanned"]), None)
+    settled = settle_object(job, name, scanned, found["verdicts"])
+    return [] if settled is None else [settled]
+
+
+def merge_with(hour: int, job: Job) -> int:
+    """Step 4 on one hour."""
+    return merge_minutes(job, hour)
+
+
+def with_minutes(ledger: dict[str, Any], minutes: int) -> dict[str, Any]:
+    """The ledger, complete once all minutes are written."""
+    return {**ledger, "vehicle_minutes": minutes}
+
+
+class Gather(beam.CombineFn):
+    """Waits for all objects, then says what is to be judged together."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def create_accumulator(self) -> list[Scanned]:
+        return []
+
+    def add_input(self, accumulator: list[Scanned], element: Scanned) -> list[Scanned]:
+        accumulator.append(element)
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[list[Scanned]]) -> list[Scanned]:
+        return [one for accumulator in accumulators for one in accumulator]
+
+    def extract_output(self, accumulator: list[Scanned]) -> Context:
+        return gather(self.job, accumulator)
+
+
+class Judge(beam.DoFn):
+    """Step 2 on a range of buckets of terminals."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def process(self, element: tuple[int, int], context: Context) -> Iterator[Verdicts]:
+        yield from judge_terminals(self.job, context.names, *element)
+
+
+class Ledger(beam.CombineFn):
+    """Sums the counts of objects, in all and by topic, partition and hour."""
+
+    def create_accumulator(self) -> dict[str, Any]:
+        return {"read": 0, "again": 0, "broken": [], "by": {}}
+
+    def add_input(self, accumulator: dict[str, Any], element: SettledObject) -> dict[str, Any]:
+        if element.broken:
+            accumulator["broken"].append(element.broken)
+        if not element.own:
+            accumulator["again"] += 1
+            return accumulator
+        accumulator["read"] += 1
+        by = accumulator["by"].setdefault(element.key, dict.fromkeys(COUNTS, 0))
+        for name, count in element.counts.items():
+            by[name] += count
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[dict[str, Any]]) -> dict[str, Any]:
+        merged = self.create_accumulator()
+        for one in accumulators:
+            merged["read"] += one["read"]
+            merged["again"] += one["again"]
+            merged["broken"] += one["broken"]
+            for key, counts in one["by"].items():
+                by = merged["by"].setdefault(key, dict.fromkeys(COUNTS, 0))
+                for name, count in counts.items():
+                    by[name] += count
+        return merged
+
+    def extract_output(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        totals: dict[str, int] = defaultdict(int, dict.fromkeys(COUNTS, 0))
+        by = []
+        for (topic, partition, hour), counts in sorted(accumulator["by"].items()):
+            by.append({"topic": topic, "partition": partition, "hour": hour, **counts})
+            for name, count in counts.items():
+                totals[name] += count
+        broken = [{"name": name, "reason": why} for name, why in sorted(accumulator["broken"])]
+        objects = {"read": accumulator["read"], "again": accumulator["again"], "broken": broken}
+        return {"totals": dict(totals), "objects": objects, "by": by}

@@ -1,0 +1,106 @@
+"""What a backfill is told: plain values that travel to workers and are opened there."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from connectors.archive import ArchiveObject
+from connectors.bindings import Terminals, load_bindings
+from connectors.files import DependencyFailed, Folder, S3Settings, folder
+from connectors.state import State
+from schemas import MESSAGE_TYPES
+from transforms.decode import Decoder
+from transforms.rules import Rules
+
+
+@dataclass(frozen=True)
+class SchemaDirectory:
+    """Writer schemas by id from files `<id>.avsc`; a file that is not there is an unknown id."""
+
+    uri: str | None
+    settings: S3Settings
+
+    def lookup(self, schema_id: int) -> dict[str, Any] | None:
+        """The writer schema of this id. Raises DependencyFailed when the folder is away."""
+        if self.uri is None:
+            return None
+        return _writer_schema(self.uri, self.settings, schema_id)
+
+
+@functools.lru_cache(maxsize=1024)
+def _writer_schema(uri: str, settings: S3Settings, schema_id: int) -> dict[str, Any] | None:
+    place = folder(uri, settings)
+    if not place.exists():
+        raise DependencyFailed(f"schema directory {uri} is not there")
+    data = place.read(f"{schema_id}.avsc")
+    return None if data is None else dict(json.loads(data.to_pybytes()))
+
+
+@functools.lru_cache(maxsize=2)
+def _terminals(path: str, settings: S3Settings) -> Terminals:
+    return load_bindings(path, settings)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One backfill: where from, where to, by which rules. Uris as the user wrote them."""
+
+    archive: str
+    bindings: str
+    lake: str
+    spool: str
+    rules: Rules = Rules()
+    types: tuple[str, ...] = MESSAGE_TYPES
+    zone: str = "Asia/Seoul"
+    schemas: str | None = None
+    context_hours: int = 48
+    settings: S3Settings = S3Settings()
+
+    @property
+    def topics(self) -> Folder:
+        """The archive's objects."""
+        return folder(self.archive, self.settings).child("topics")
+
+    @property
+    def tables(self) -> Folder:
+        """The lake."""
+        return folder(self.lake, self.settings)
+
+    @property
+    def state(self) -> State:
+        """What the lake remembers."""
+        return State(self.tables.child("_state"))
+
+    @property
+    def scratch(self) -> Folder:
+        """Where decoded samples wait between two steps."""
+        return folder(self.spool, self.settings)
+
+    @property
+    def terminals(self) -> Terminals:
+        """The bindings snapshot, loaded once a process."""
+        return _terminals(self.bindings, self.settings)
+
+    @property
+    def decoder(self) -> Decoder:
+        """How raw messages are read."""
+        writers = SchemaDirectory(self.schemas, self.settings)
+        return Decoder(self.rules.bounds, self.terminals.known, writers)
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What came of reading one object. `dead`, `filtered`, `dropped` count uploads, uploads and
+    samples; `broken` says why it could not be read to its end."""
+
+    one: ArchiveObject
+    uploads: int
+    dead: int
+    filtered: int
+    dropped: int
+    broken: str | None
+    files: tuple[str, ...]
+    hours: tuple[int, ...]

@@ -1,0 +1,142 @@
+"""Start a backfill: check the arguments, run the Beam job, hand back the ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from connectors.archive import Listing, list_objects
+from connectors.files import DependencyFailed, S3Settings, folder
+from pipelines.backfill import build
+from pipelines.job import Job
+from runners.config import Config
+from schemas import MESSAGE_TYPES
+
+LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
+LEDGER = "ledger.json"
+COUNTED = ("good", "dead", "duplicate", "late", "filtered")
+
+
+class BadArguments(Exception):
+    """An argument that cannot be meant: names it, its value and what to do."""
+
+
+def balances(ledger: dict[str, Any]) -> bool:
+    """in = good + dead + duplicate + late + filtered, in all and in every line."""
+    lines = [ledger["totals"], *ledger["by"]]
+    return all(line["in"] == sum(line[name] for name in COUNTED) for line in lines)
+
+
+def run_backfill(
+    archive: str,
+    bindings: str,
+    lake: str,
+    types: Sequence[str] | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    config: Config | None = None,
+    beam_args: Sequence[str] = (),
+    on_start: Callable[[int, str], None] | None = None,
+) -> dict[str, Any]:
+    """Read an archive into a lake and return the ledger.
+
+    Raises BadArguments, BadBindings or DependencyFailed. `on_start` is told the number of
+    objects and the spool's folder, so that a caller can show progress.
+    """
+    config = config or Config()
+    settings = config.s3.settings()
+    options = PipelineOptions(list(beam_args), save_main_session=False)
+    wanted = _types(types)
+    place = folder(archive, settings)
+    if not place.child("topics").exists():
+        if place.local:
+            raise BadArguments(f"--archive {archive}: holds no folder topics/")
+        raise DependencyFailed(f"--archive {archive}: there is no {archive}/topics/")
+    with _spool(config, lake, settings, options) as spool:
+        job = Job(
+            archive=place.uri,
+            bindings=bindings,
+            lake=lake,
+            spool=spool,
+            rules=config.rules,
+            types=wanted,
+            zone=config.fleet_zone,
+            schemas=config.schemas,
+            context_hours=config.context_hours,
+            settings=settings,
+        )
+        assert job.terminals
+        listing = list_objects(job.topics, job.zone, frozenset(wanted), start, end)
+        if on_start:
+            on_start(len(listing.objects), spool)
+        return _with_names(_run(job, listing, options), listing)
+
+
+def _types(types: Sequence[str] | None) -> tuple[str, ...]:
+    unknown = [name for name in types or () if name not in MESSAGE_TYPES]
+    if unknown:
+        raise BadArguments(f"--types {unknown[0]!r}: expected some of {', '.join(MESSAGE_TYPES)}")
+    return tuple(name for name in MESSAGE_TYPES if not types or name in types)
+
+
+@contextlib.contextmanager
+def _spool(
+    config: Config, lake: str, settings: S3Settings, options: PipelineOptions
+) -> Iterator[str]:
+    """A folder that all workers reach: a local one for a local runner, else beside the lake."""
+    runner = options.view_as(StandardOptions).runner or LOCAL_RUNNERS[0]
+    if config.spool is None and runner in LOCAL_RUNNERS:
+        with tempfile.TemporaryDirectory(prefix="odograph-spool-") as local:
+            yield local
+        return
+    uri = f"{config.spool or lake.rstrip('/') + '/_state/spool'}/{uuid.uuid4().hex}"
+    try:
+        yield uri
+    finally:
+        place = folder(uri, settings)
+        if place.local:
+            shutil.rmtree(place.path, ignore_errors=True)
+        elif place.exists():
+            place.system.delete_dir(place.path)
+
+
+def _run(job: Job, listing: Listing, options: PipelineOptions) -> dict[str, Any]:
+    runner = options.view_as(StandardOptions).runner or LOCAL_RUNNERS[0]
+    pipeline = beam.Pipeline(FnApiRunner() if runner in LOCAL_RUNNERS else runner, options)
+    ledger = build(pipeline, job, listing.objects)
+    _ = ledger | "write ledger" >> beam.Map(write_ledger, job)
+    try:
+        pipeline.run().wait_until_finish()
+    except Exception as error:
+        told = re.search(r"DependencyFailed: (.+)", str(error))
+        if told is None:
+            raise
+        raise DependencyFailed(told[1].strip()) from error
+    data = job.state.folder.read(LEDGER)
+    if data is None:
+        raise DependencyFailed(f"the ledger {job.state.folder.uri}/{LEDGER} was not written")
+    return dict(json.loads(data.to_pybytes()))
+
+
+def write_ledger(ledger: dict[str, Any], job: Job) -> None:
+    """Keep the ledger of the last run beside the lake's state, where the caller finds it."""
+    job.state.folder.write(LEDGER, json.dumps(ledger, indent=1).encode())
+
+
+def _with_names(ledger: dict[str, Any], listing: Listing) -> dict[str, Any]:
+    """Objects that were not even opened, because their names say nothing, are broken too."""
+    named = [{"name": name, "reason": reason} for name, reason in listing.broken]
+    objects = ledger["objects"]
+    broken = sorted([*objects["broken"], *named], key=lambda one: one["name"])
+    return {**ledger, "objects": {**objects, "broken": broken}}

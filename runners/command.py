@@ -1,0 +1,290 @@
+"""The `odograph` command."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from runners.config import BadConfig, Config, load_config
+
+DONE, UNBALANCED, WRONG, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+console = Console(stderr=True)
+
+
+class Instant(click.ParamType):
+    """An ISO date or time; without a zone it is meant in the fleet's."""
+
+    name = "ISO"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        try:
+            return value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no ISO time such as 2024-01-15T09:00+09:00", param, ctx)
+
+
+def zoned(moment: datetime | None, zone: str) -> datetime | None:
+    """The instant in UTC; a time without a zone is in `zone`."""
+    if moment is None:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
+    return aware.astimezone(UTC)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="odograph")
+def odograph() -> None:
+    """Messages of vehicle terminals in, facts about vehicles out.
+
+    Try it: `odograph simulate --out fleet --vehicles 20 --hours 6 --seed 1`, then `odograph
+    backfill --archive fleet/archive --bindings fleet/device_binding.csv --lake lake`.
+
+    Exit codes: 0 done, 1 done but the ledger does not balance, 2 wrong arguments or config,
+    3 a dependency failed (bucket, file system).
+    """
+
+
+@odograph.command()
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--vehicles", default=20, show_default=True, type=click.IntRange(min=1))
+@click.option("--hours", default=24.0, show_default=True, type=click.FloatRange(min=0.01))
+@click.option("--seed", default=1, show_default=True, type=int, help="Same seed, same bytes.")
+@click.option("--misbehave", default="", help="`all`, or some of M01,M02,… (docs/rules.md).")
+@click.option("--start", type=Instant(), help="First moment [2024-01-15T00:00+09:00].")
+@click.option("--partitions", default=4, show_default=True, type=click.IntRange(min=1))
+def simulate(
+    out: Path,
+    vehicles: int,
+    hours: float,
+    seed: int,
+    misbehave: str,
+    start: datetime | None,
+    partitions: int,
+) -> None:
+    """Write an archive of terminal messages, the bindings, and what is really true.
+
+    OUT/archive/topics/… is what the old sink would have written, OUT/device_binding.csv says which
+    terminal sat in which vehicle, OUT/truth.json what a correct pipeline must find.
+    """
+    from runners.simulation import MISBEHAVIOURS
+    from runners.simulation import simulate as run
+
+    chosen = frozenset(filter(None, (name.strip().upper() for name in misbehave.split(","))))
+    if "ALL" in chosen:
+        chosen = frozenset(MISBEHAVIOURS)
+    unknown = sorted(chosen - set(MISBEHAVIOURS))
+    if unknown:
+        known = ", ".join(sorted(MISBEHAVIOURS))
+        raise click.BadParameter(f"{unknown[0]} is none of {known}", param_hint="--misbehave")
+    with bar("simulating", 1) as advance:
+        summary = run(
+            out,
+            vehicles,
+            hours,
+            seed,
+            chosen,
+            zoned(start, "Asia/Seoul"),
+            partitions,
+            lambda fraction: advance(fraction),
+        )
+    click.echo(str(summary))
+    click.echo(f"archive   {out}/archive\nbindings  {out}/device_binding.csv")
+    click.echo(f"truth     {out}/truth.json")
+
+
+@contextmanager
+def bar(title: str, total: float) -> Iterator[Any]:
+    """A progress bar on a terminal, nothing elsewhere; call the result with what is done."""
+    if not console.is_terminal:
+        yield lambda done: None
+        return
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+@odograph.command(context_settings={"ignore_unknown_options": True})
+@click.option("--archive", required=True, help="Folder or s3:// prefix that holds topics/.")
+@click.option("--bindings", required=True, help="CSV or Parquet: which terminal sat where, when.")
+@click.option("--lake", required=True, help="Folder or s3:// prefix of the tables.")
+@click.option("--types", default="", help="Only these, such as gps,log [all].")
+@click.option("--from", "start", type=Instant(), help="First arrival hour to read.")
+@click.option("--to", "end", type=Instant(), help="End of arrival, exclusive.")
+@click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML settings.")
+@click.option("--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Write it here.")
+@click.option("--runner", default="DirectRunner", show_default=True, help="Any Beam runner.")
+@click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
+def backfill(
+    archive: str,
+    bindings: str,
+    lake: str,
+    types: str,
+    start: datetime | None,
+    end: datetime | None,
+    config_path: str | None,
+    ledger: Path | None,
+    runner: str,
+    beam_args: tuple[str, ...],
+) -> None:
+    """Turn an archive of device messages into lake tables.
+
+    Running it again, over parts, or in another order gives the same tables. Options it does not
+    know go to Beam, such as --direct_num_workers 2 --direct_running_mode multi_processing.
+    """
+    from runners.backfill import balances, run_backfill
+
+    config = load_config(config_path)
+    wanted = [name.strip() for name in types.split(",") if name.strip()]
+    with watching() as watch:
+        result = run_backfill(
+            archive,
+            bindings,
+            lake,
+            wanted,
+            zoned(start, config.fleet_zone),
+            zoned(end, config.fleet_zone),
+            config,
+            ["--runner", runner, *beam_args],
+            watch,
+        )
+    if ledger:
+        ledger.parent.mkdir(parents=True, exist_ok=True)
+        ledger.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    show(result, lake)
+    if not balances(result):
+        click.echo("the ledger does not balance: uploads were lost or counted twice", err=True)
+        sys.exit(UNBALANCED)
+
+
+@contextmanager
+def watching() -> Iterator[Any]:
+    """Progress of a running job on a terminal: objects read so far, seen in the spool."""
+    stop = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def start(objects: int, spool: str) -> None:
+        if not console.is_terminal or not os.path.isdir(spool):
+            return
+
+        def follow() -> None:
+            with bar(f"{objects} objects", objects) as advance:
+                most = 0
+                while not stop.wait(0.5):
+                    most = max(most, len(os.listdir(spool)) if os.path.isdir(spool) else 0)
+                    advance(most)
+
+        threads.append(threading.Thread(target=follow, daemon=True))
+        threads[-1].start()
+
+    try:
+        yield start
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(timeout=2)
+
+
+def show(ledger: dict[str, Any], lake: str) -> None:
+    """The ledger as a table, what was broken, and where the facts lie."""
+    table = Table(title="Ledger: in = good + dead + duplicate + late + filtered (uploads)")
+    columns = ("in", "good", "dead", "duplicate", "late", "filtered", "samples")
+    for name in ("topic", *columns):
+        table.add_column(name, justify="left" if name == "topic" else "right")
+    topics: dict[str, dict[str, int]] = {}
+    for line in ledger["by"]:
+        counts = topics.setdefault(line["topic"], dict.fromkeys(columns, 0))
+        for name in columns:
+            counts[name] += line[name]
+    for topic, counts in [*sorted(topics.items()), ("total", ledger["totals"])]:
+        table.add_row(topic, *(f"{counts[name]:,}" for name in columns))
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    objects = ledger["objects"]
+    click.echo(f"{objects['read']} objects read, {len(objects['broken'])} broken")
+    for broken in objects["broken"]:
+        click.echo(f"  broken: {broken['name']}: {broken['reason']}")
+    click.echo(f"{ledger['vehicle_minutes']:,} vehicle minutes written; facts lie in {lake}")
+
+
+@odograph.group()
+def schemas() -> None:
+    """The schema files."""
+
+
+@schemas.command("check")
+@click.argument("directory", required=False, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--against", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def schemas_check(directory: Path | None, against: Path | None) -> None:
+    """Lint schema files and, with --against OLD, the evolution from OLD to them."""
+    from schemas import AVRO_DIRECTORY
+    from schemas.lint import check
+
+    place = directory or AVRO_DIRECTORY
+    if not place.is_dir():
+        raise click.BadParameter(f"{place} is no folder", param_hint="DIRECTORY")
+    problems = check(place, against)
+    for problem in problems:
+        click.echo(str(problem))
+    count = len(list(place.glob("*.avsc")))
+    click.echo(f"{count} schema files, {len(problems)} problems")
+    if problems:
+        sys.exit(WRONG)
+
+
+@odograph.group()
+def config() -> None:
+    """The settings file."""
+
+
+@config.command("check")
+@click.argument("path", type=click.Path(dir_okay=False))
+def config_check(path: str) -> None:
+    """Check a settings file and say what it amounts to."""
+    checked: Config = load_config(path)
+    click.echo(checked.model_dump_json(indent=1))
+
+
+def main() -> None:
+    """Run `odograph`; turn expected failures into messages and exit codes."""
+    from connectors.bindings import BadBindings
+    from connectors.files import DependencyFailed
+
+    try:
+        odograph(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what is written is whole, run it again to finish", err=True)
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(WRONG)
+    except (BadConfig, BadBindings) as error:
+        click.echo(str(error), err=True)
+        sys.exit(WRONG)
+    except DependencyFailed as error:
+        click.echo(str(error), err=True)
+        sys.exit(FAILED)
+    except Exception as error:
+        if type(error).__name__ != "BadArguments":
+            raise
+        click.echo(str(error), err=True)
+        sys.exit(WRONG)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""One YAML file of settings, checked before anything runs; unknown keys are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, field_validator
+
+from connectors.files import S3Settings
+from transforms.rules import Rules
+
+
+class BadConfig(Exception):
+    """A setting that is not understood: names file, key, value and what was expected."""
+
+
+class S3Config(BaseModel):
+    """How to reach S3; credentials come from the standard AWS sources, never from here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint: str | None = None
+    region: str | None = None
+    connect_timeout_s: float = 10
+    request_timeout_s: float = 60
+
+    def settings(self) -> S3Settings:
+        """The same for connectors."""
+        return S3Settings(**self.model_dump())
+
+
+class Config(BaseModel):
+    """All settings of `odograph`; every one has a default (docs/config.example.yaml)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fleet_zone: str = "Asia/Seoul"
+    schemas: str | None = None
+    spool: str | None = None
+    context_hours: NonNegativeInt = 48
+    rules: Rules = Rules()
+    s3: S3Config = S3Config()
+
+    @field_validator("fleet_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError("not a time zone of the tz database, such as Asia/Seoul") from None
+        return value
+
+
+def load_config(path: str | None) -> Config:
+    """Settings from a YAML file; defaults without one. Raises BadConfig."""
+    if path is None:
+        return Config()
+    try:
+        given: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadConfig(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{path}: not YAML: {error}") from None
+    if given is None:
+        return Config()
+    if not isinstance(given, dict):
+        raise BadConfig(f"{path}: expected keys and values, found a {type(given).__name__}")
+    try:
+        return Config(**given)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"])
+            lines.append(f"{path}: {key}: {problem['msg']} (given {problem['input']!r})")
+        raise BadConfig("\n".join(lines)) from None
+    except TypeError as error:
+        raise BadConfig(f"{path}: keys must be texts: {error}") from None

@@ -1,0 +1,95 @@
+"""Avro object containers to uploads: a whole block of records in one native call."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import fastavro
+import pyarrow as pa
+import pyruhvro
+
+from transforms import decode_avro, raw
+from transforms.decode import Decoder, avro_uploads, finish
+from transforms.outcome import Outcome, Refusal, dead_letters
+from transforms.uploads import Uploads
+
+
+@dataclass(frozen=True)
+class Block:
+    """Records of a container as they lie there, uncompressed, one after another."""
+
+    source: raw.Source
+    first_line: int
+    count: int
+    data: bytes
+    writer: dict[str, Any]
+
+
+def _placed(block: Block, values: list[bytes]) -> pa.RecordBatch:
+    return raw.from_lines(pa.array(values, pa.binary()), block.source, block.first_line)
+
+
+def _native(block: Block) -> pa.StructArray | None:
+    """All records of the block, or None when its bytes are not exactly `count` datums."""
+    array = {"type": "array", "items": block.writer}
+    fields = [{"name": "items", "type": array}, {"name": "end", "type": "long"}]
+    schema = json.dumps({"type": "record", "name": "OdographBlock", "fields": fields})
+    guard = decode_avro.zigzag(0x5DEECE66D)
+    datum = b"".join([decode_avro.zigzag(block.count), block.data, b"\0", guard])
+    try:
+        batch = pa.record_batch(pyruhvro.deserialize_array([datum], schema))
+        items = batch.column(0).values
+        items.validate(full=True)
+    except (ValueError, pa.ArrowInvalid):
+        return None
+    exact = len(items) == block.count and batch.column(1)[0].as_py() == 0x5DEECE66D
+    return items if exact else None
+
+
+def _datums(block: Block) -> tuple[list[bytes], bytes, str]:
+    """The records that can be read one by one, then the rest and what is wrong with it."""
+    stream = io.BytesIO(block.data)
+    schema = fastavro.parse_schema(json.loads(json.dumps(block.writer)))
+    found: list[bytes] = []
+    start = 0
+    for _ in range(block.count):
+        try:
+            fastavro.schemaless_reader(stream, schema, None)
+        except Exception as error:  # fastavro raises whatever the bytes led it into
+            return found, block.data[start:], f"{type(error).__name__}: {error}"
+        found.append(block.data[start : stream.tell()])
+        start = stream.tell()
+    return found, block.data[start:], "bytes left over after the last record"
+
+
+def decode_block(block: Block, decoder: Decoder) -> Outcome[list[Uploads]]:
+    """Uploads of a container block. Where a record cannot be read, the place of the next one is
+    unknown: it and the rest of the block are one dead letter."""
+    message_type = decode_avro.message_type_of(block.writer)
+    limit = decoder.bounds.max_dead_letter_bytes
+    if message_type is None:
+        refusal = Refusal(0, "UNKNOWN_TYPE", f"record {block.writer.get('name')} is no message")
+        return Outcome([], dead_letters(_placed(block, [block.data]), [refusal], "DECODE", limit))
+    items = _native(block)
+    if items is not None:
+        placed = _placed(block, [b""] * block.count)
+        parts, refusals = avro_uploads(range(block.count), items, placed, message_type, decoder)
+        return finish(parts, refusals, placed, decoder)
+    values, rest, reason = _datums(block)
+    placed = _placed(block, [*values, rest] if rest else values)
+    frames = [decode_avro.Frame(row, 0, value) for row, value in enumerate(values)]
+    done, refusals = (
+        decode_avro.decode_bodies(frames, json.dumps(block.writer)) if frames else ([], [])
+    )
+    parts = []
+    for good, found in done:
+        rows = [frame.row for frame in good]
+        part, lacking = avro_uploads(rows, found, placed, message_type, decoder)
+        parts += part
+        refusals += lacking
+    if rest:
+        refusals.append(Refusal(len(values), "BAD_AVRO", reason))
+    return finish(parts, refusals, placed, decoder)
