@@ -93,9 +93,9 @@ class TableWriter:
         trace: TracebackType | None,
     ) -> None:
         for one in self._open.values():
+            with failing(f"write {one.name}"):
+                one.writer.close()
             if kind is None:
-                with failing(f"write {one.name}"):
-                    one.writer.close()
                 one.commit()
                 self.files.append(one.name)
             else:

@@ -95,6 +95,7 @@ def parse_lines(values: pa.Array, schema: pa.Schema) -> tuple[pa.Table | None, n
         return None, refused
     try:
         table = _read(_text(values), schema)
+        table.validate(full=True)  # the parser lets text through that is not UTF-8
         if table.num_rows == len(values):
             return table, refused
     except (pa.ArrowInvalid, UnicodeDecodeError):

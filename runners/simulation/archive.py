@@ -61,6 +61,10 @@ class Loose:
         )  # fmt: skip
 
 
+_Place = tuple[int, str, int, tuple[str, int, str], int, int]
+"""Receive time, object, line, ledger row, samples and identical samples of one line."""
+
+
 @dataclass(slots=True)
 class _Object:
     first_offset: int
@@ -87,7 +91,7 @@ class Archive:
         self._waiting: list[Line] = []
         self._offsets: Counter[tuple[str, int]] = Counter()
         self._open: dict[tuple[str, int, int], _Object] = {}
-        self._repeats: dict[str, list[tuple]] = defaultdict(list)
+        self._repeats: dict[str, list[_Place]] = defaultdict(list)
         self._counts: dict[tuple[str, int, str], Counter[str]] = defaultdict(Counter)
         self.objects = 0
         self.broken: list[dict[str, str]] = []
@@ -149,7 +153,7 @@ class Archive:
             | {name: self._counts[topic, partition, hour][name] for name in COUNTS}
             for topic, partition, hour in sorted(self._counts)
         ]
-        totals = {name: sum(row[name] for row in by) for name in COUNTS}
+        totals = {name: sum(row[name] for row in self._counts.values()) for name in COUNTS}
         objects = {
             "read": self.objects,
             "broken": sorted(self.broken, key=lambda broken: broken["name"]),

@@ -6,6 +6,7 @@ import csv
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class ExtraReport:
 
     time: int
     kind: str
-    change: dict = field(default_factory=dict)
+    change: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -137,9 +138,7 @@ def build(
         role = roles[role_at] if role_at >= 0 else None
         terminal = _terminal(index, seed, start_ms, end_ms, role)
         terminals.append(terminal)
-        bindings.add(
-            Binding(terminal.device_no, index, start_ms - INSTALLED_BEFORE_MS, None)
-        )
+        bindings.add(Binding(terminal.device_no, index, start_ms - INSTALLED_BEFORE_MS, None))
     _swap_some(terminals, bindings, seed, start_ms, end_ms)
     return terminals, bindings
 

@@ -66,7 +66,7 @@ def simulate(
     vehicles = misbehaviours.fleet_size
     terminals, bindings = fleet.build(vehicles, seed, start_ms, end_ms, misbehaviours.roles)
     misbehaviours.prepare(terminals, bindings)
-    out.mkdir(parents=True, exist_ok=True)
+    (out / "archive" / "topics").mkdir(parents=True, exist_ok=True)
     archive, truth = Archive(out), Truth(bindings)
     lives = [TerminalLife(terminal, seed, start_ms, end_ms) for terminal in terminals]
     sink = _Sink(archive, truth, partitions, np.random.default_rng([seed, 4]))

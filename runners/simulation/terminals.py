@@ -38,7 +38,7 @@ class TerminalLife:
         self._extras = sorted(terminal.extras, key=lambda extra: extra.time)
         self._lat, self._lon = terminal.place
         self._heading = 0.0
-        self._last_log: Upload | None = None
+        self._known_logs: list[Upload] = []
         self._travelled = 0.0
         self._energy_pct = float(self._rng.uniform(45, 100))
         self._battery_v = float(self._rng.uniform(12.4, 12.8))
@@ -137,13 +137,17 @@ class TerminalLife:
             )
         ]  # fmt: skip
         speed = route.speed_kmh.astype(np.float32).astype(np.float64)
+        place, flagged = np.zeros(seconds, np.int8), np.zeros(seconds, bool)
         for first in range(0, seconds, UPLOAD_SECONDS):
             part = slice(first, first + UPLOAD_SECONDS)
-            trace = Trace(time[part], speed[part], route.lat_deg[part], route.lon_deg[part])
+            trace = Trace(
+                time[part], speed[part], route.lat_deg[part], route.lon_deg[part],
+                place[part], flagged[part],
+            )  # fmt: skip
             self._upload("gps", int(trace.time[-1]), rows[part], trace=trace)
 
     def _log(self, at: int, route: Drive, second: int, on: bool, volts: float) -> None:
-        kmh = int(round(float(route.speed_kmh[second]))) if on else 0
+        kmh = round(float(route.speed_kmh[second])) if on else 0
         travelled = float(route.travelled_m[second])
         self._lat, self._lon = float(route.lat_deg[second]), float(route.lon_deg[second])
         self._heading = float(route.heading_deg[second])
@@ -210,14 +214,14 @@ class TerminalLife:
 
     def _add_extras(self, item: Stay | Trip, beside: list[Upload]) -> None:
         logs = [upload for upload in beside if upload.kind == "log"]
+        known = logs or self._known_logs
         while self._extras and self._extras[0].time < item.end_s * 1000:
             extra = self._extras.pop(0)
             if extra.kind == "boot":
                 self._boot_report(extra.time - self.terminal.phase_ms, extra.change)
-            elif logs or self._last_log is not None:
-                known = logs or [self._last_log]
+            elif known:
                 self._repeat_log(min(known, key=lambda log: abs(log.sent - extra.time)), extra)
-        self._last_log = logs[-1] if logs else self._last_log
+        self._known_logs = known[-1:]
 
     def _repeat_log(self, near: Upload, extra: ExtraReport) -> None:
         reading = near.readings[0]

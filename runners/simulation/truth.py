@@ -45,23 +45,17 @@ class Truth:
         if not self._traces:
             return
         uploads, self._traces = self._traces, []
-        sizes = [len(upload.trace.time) for upload in uploads]
-        traces = [upload.trace for upload in uploads]
+        sizes = [len(upload.gps.time) for upload in uploads]
+        traces = [upload.gps for upload in uploads]
         events = [
             np.array([upload.received], np.int64)
             if upload.fallback
-            else upload.trace.time + upload.shift
+            else upload.gps.time + upload.shift
             for upload in uploads
         ]
         flagged = [
-            np.ones(size, bool)
-            if upload.flags
-            else (np.zeros(size, bool) if upload.trace.flagged is None else upload.trace.flagged)
+            np.ones(size, bool) if upload.flags else upload.gps.flagged
             for upload, size in zip(uploads, sizes, strict=True)
-        ]
-        place = [
-            np.zeros(size, np.int8) if trace.place is None else trace.place
-            for trace, size in zip(traces, sizes, strict=True)
         ]
         owners = [
             self._bindings.vehicles(upload.terminal.device_no, event)
@@ -77,7 +71,7 @@ class Truth:
                 "speed": speed,
                 "lat": np.concatenate([trace.lat for trace in traces]),
                 "lon": np.concatenate([trace.lon for trace in traces]),
-                "place": np.concatenate(place),
+                "place": np.concatenate([trace.place for trace in traces]),
                 "flagged": np.concatenate(flagged),
                 "driving_s": speed >= 5.0,
                 "overspeed_s": speed > 110.0,
@@ -142,9 +136,7 @@ class Truth:
             columns[name] = np.array([reading.counts == name for reading in readings], bool)
         self._group(uploads, columns, steps=False)
 
-    def _group(
-        self, uploads: list[Upload], columns: dict[str, np.ndarray], steps: bool
-    ) -> None:
+    def _group(self, uploads: list[Upload], columns: dict[str, np.ndarray], steps: bool) -> None:
         names = np.array([upload.message_id for upload in uploads], "S32")
         columns["message_id"] = names[columns["upload"]]
         devices = np.array([upload.terminal.index for upload in uploads], np.int64)
@@ -166,7 +158,8 @@ def odometer_resets(
     rows: list[tuple[Upload, Reading, int]], logs: list[int], owners: np.ndarray
 ) -> list[int]:
     """M14: logs whose odometer is below the one before, same vehicle."""
-    found, before = [], {}
+    found: list[int] = []
+    before: dict[int, int] = {}
     for number in logs:
         odometer, vehicle = rows[number][1].odometer_m, int(owners[number])
         if odometer is None:

@@ -21,23 +21,21 @@ class Trace:
     """The gps samples of one upload in time order, as the rules should see them.
 
     `time` is true time (epoch ms), `speed` km/h, positions degrees; NaN where a value is missing.
-    `place` says ACCEPTED, JUMP, or NEW_PLACE (accepted without distance); None: all accepted.
+    `place` says ACCEPTED, JUMP, or NEW_PLACE (accepted without distance).
     """
 
     time: np.ndarray
     speed: np.ndarray
     lat: np.ndarray
     lon: np.ndarray
-    place: np.ndarray | None = None
-    flagged: np.ndarray | None = None
+    place: np.ndarray
+    flagged: np.ndarray
 
     def own(self) -> Trace:
         """This trace with its own arrays, so that it may be changed."""
-        n = len(self.time)
         self.time, self.speed = self.time.copy(), self.speed.copy()
         self.lat, self.lon = self.lat.copy(), self.lon.copy()
-        self.place = np.zeros(n, np.int8) if self.place is None else self.place.copy()
-        self.flagged = np.zeros(n, bool) if self.flagged is None else self.flagged.copy()
+        self.place, self.flagged = self.place.copy(), self.flagged.copy()
         return self
 
 
@@ -99,6 +97,13 @@ class Upload:
     def key(self) -> str:
         """Record key in Kafka: the terminal number as sent."""
         return str(self.body["device_no"])
+
+    @property
+    def gps(self) -> Trace:
+        """The trace of a gps upload. Raises TypeError for another type."""
+        if self.trace is None:
+            raise TypeError(f"a {self.kind} upload has no trace")
+        return self.trace
 
     @property
     def message_id(self) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,7 @@ def test_gps_distance_is_consistent_with_speed(calm):
     for _, lines in lines_of(calm[0], "gps"):
         for upload in map(json.loads, lines):
             path, told = upload["data"], 0.0
-            for before, after in zip(path, path[1:], strict=False):
+            for before, after in pairwise(path):
                 told += (before["sp"] + after["sp"]) / 7.2
             metres = sum(map(step_m, path, path[1:]))
             assert metres == pytest.approx(told, rel=0.01, abs=3)
@@ -133,7 +134,7 @@ def test_the_cars_stay_around_seoul_and_drive_at_believable_speeds(calm):
             for sample in upload["data"]:
                 assert math.hypot(sample["lat"] - 37.55, sample["lon"] - 126.99) < 0.6
                 speeds.append(sample["sp"])
-    assert 100 > max(speeds) * 0.75 and 10 < sum(speeds) / len(speeds) < 60
+    assert max(speeds) < 133 and 10 < sum(speeds) / len(speeds) < 60
 
 
 def test_some_terminals_move_to_another_vehicle(calm):
@@ -242,8 +243,13 @@ def test_minutes_are_columns_of_one_length_without_repeated_keys(spoiled):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"vehicles": 0}, {"hours": 0}, {"misbehave": frozenset({"M20"})},
-              {"start": datetime(2024, 1, 1)}],
+    "wrong",
+    [
+        {"vehicles": 0},
+        {"hours": 0},
+        {"misbehave": frozenset({"M20"})},
+        {"start": datetime(2024, 1, 1)},
+    ],
 )
 def test_arguments_that_make_no_sense_are_refused(tmp_path, wrong):
     with pytest.raises(ValueError):

@@ -76,9 +76,7 @@ class Misbehaviours:
         self._start, self._end = start_ms, end_ms
         self._cases = Cases()
         each = max(1, vehicles // 200)
-        self._cast: list[Role] = [
-            make() for mis, make in ROLES if mis in ids for _ in range(each)
-        ]
+        self._cast: list[Role] = [make() for mis, make in ROLES if mis in ids for _ in range(each)]
         self._role_of: dict[int, Role] = {}
         self._done: defaultdict[int, int] = defaultdict(int)
         self._spoilers = [
@@ -148,7 +146,9 @@ class Misbehaviours:
         return max(1, round(size * SHARE))
 
     def _spoil_some(self, at: int, free: list[Upload], wanted: int) -> list[Loose]:
-        spoiler, loose, passed = self._spoilers[at], [], []
+        spoiler = self._spoilers[at]
+        loose: list[Loose] = []
+        passed: list[Upload] = []
         while free and wanted and len(passed) < 40:
             upload = free.pop()
             told = spoiler.spoil(upload, self._rng)
@@ -165,9 +165,7 @@ class Misbehaviours:
         free += passed
         return loose
 
-    def _again(
-        self, upload: Upload, payload: bytes, arrival: int, received: int = 0
-    ) -> Loose:
+    def _again(self, upload: Upload, payload: bytes, arrival: int, received: int = 0) -> Loose:
         upload.repeated = True
         return Loose(
             f"message-{upload.kind}", upload.key, arrival, payload, repeats=upload.message_id,

@@ -26,9 +26,9 @@ class Spoiler:
 
 def some_samples(upload: Upload, rng: np.random.Generator) -> tuple[Trace, int] | None:
     """The upload's own trace and the start of four samples amid it; None if it is short."""
-    if len(upload.trace.time) < 20:
+    if len(upload.gps.time) < 20:
         return None
-    return upload.trace.own(), int(rng.integers(3, len(upload.trace.time) - 8))
+    return upload.gps.own(), int(rng.integers(3, len(upload.gps.time) - 8))
 
 
 def _hide(trace: Trace, samples: slice) -> None:
@@ -107,10 +107,10 @@ def moved(upload: Upload, rng: np.random.Generator) -> dict[str, Any] | None:
 
 def jitter(upload: Upload, rng: np.random.Generator) -> dict[str, Any] | None:
     """M12: positions dance while the car stands."""
-    standing = np.flatnonzero(upload.trace.speed < 1.0)
+    standing = np.flatnonzero(upload.gps.speed < 1.0)
     if len(standing) < 8:
         return None
-    trace = upload.trace.own()
+    trace = upload.gps.own()
     offsets = rng.integers(-40, 41, (len(standing), 2)).tolist()
     for at, (north, east) in zip(standing.tolist(), offsets, strict=True):
         sample = upload.body["data"][at]

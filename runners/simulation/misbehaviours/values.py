@@ -107,7 +107,7 @@ def sample_without_time(upload: Upload, rng: np.random.Generator) -> dict[str, A
     if some_samples(upload, rng) is None:
         return None
     upload.body["data"][-1]["ts"] = "noon"
-    trace = upload.trace
+    trace = upload.gps
     for name in ("time", "speed", "lat", "lon", "place", "flagged"):
         setattr(trace, name, getattr(trace, name)[:-1])
     upload.untimed = 1
@@ -160,7 +160,7 @@ SPOILERS = (
             log_value("odo", _always(4_294_967_295), SENTINEL, "odometer_m", None)),
     Spoiler("M19", "rssi_99", "log", log_value("rssi", _always(99), SENTINEL)),
     Spoiler("M19", "millivolts", "log",
-            log_value("bat", lambda v: int(round(v * 1000)), "UNIT_GUESSED")),
+            log_value("bat", lambda v: round(v * 1000), "UNIT_GUESSED")),
     Spoiler("M19", "fuel_120", "log",
             log_value("fuel", _always(120.0), "OUT_OF_RANGE", "fuel_pct", None)),
     Spoiler("M19", "sample_speed_255", "gps", sample_value("sp", _always(255), SENTINEL, "speed")),

@@ -1,4 +1,5 @@
--- The ledger, and what was flagged and dropped.
+-- The ledger, and what was flagged. Samples twice in one upload are dropped before rule 5, so
+-- those of uploads sent again count too.
 create table samples_per_terminal as
 select device_no, count(*) as n_samples from telemetry group by all;
 
@@ -14,6 +15,6 @@ select u.part, u.arrival_hour, count(*) as "in",
     count(*) filter (u.counts) as good,
     0 as dead, count(*) filter (not u.counts) as duplicate, 0 as late, 0 as filtered,
     coalesce(sum(k.n) filter (u.counts), 0)::bigint as samples,
-    coalesce(sum(len(u.data) - k.n) filter (u.counts), 0)::bigint as duplicate_samples
+    sum(len(u.data) - len(list_distinct(u.data)))::bigint as duplicate_samples
 from uploads u join kept k using (message_id)
 group by all;
