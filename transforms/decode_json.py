@@ -146,7 +146,8 @@ def _complete(batch: pa.RecordBatch, message_type: str, bounds: Bounds) -> np.nd
     """bool of shape (rows,): nothing about the upload needs a second look."""
     good = pc.equal(batch.column("type"), message_type).fill_null(False)
     device = batch.column("device_no")
-    good = pc.and_(good, pc.greater(pc.binary_length(device), 0).fill_null(False))
+    blank = pc.equal(pc.binary_length(pc.utf8_trim_whitespace(device)), 0)
+    good = pc.and_(good, pc.invert(blank).fill_null(False))
     good = pc.and_(good, pc.less_equal(pc.binary_length(device), bounds.max_device_no_length))
     good = pc.and_(good, _stamp_ms(batch.column("timestamp")).is_valid())
     mask = np.array(good.fill_null(False).to_numpy(zero_copy_only=False))

@@ -24,6 +24,7 @@ from transforms.terminals import KnownTerminals
 from transforms.uploads import HEAD, Uploads, message_ids, rows_schema
 
 EXTRA = BIT["EXTRA_FIELDS"]
+_CUT_OFF = re.compile(r"[\w.+\\-]*\s*")
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
@@ -95,7 +96,7 @@ def strict_json(value: bytes, bounds: Bounds) -> dict[str, Any]:
             text, object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_integer
         )
     except json.JSONDecodeError as error:
-        cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+        cut = _CUT_OFF.fullmatch(text, error.pos) or error.msg.startswith("Unterminated string")
         kind = "TRUNCATED_JSON" if cut else "INVALID_JSON"
         raise Refused(kind, f"{error.msg} at character {error.pos} of {len(text)}") from None
     if not isinstance(parsed, dict):

@@ -141,7 +141,8 @@ def settle_received_time(uploads: Uploads, raw: pa.RecordBatch, bits: int) -> Up
     if estimated.any():
         latest = latest_device_time(uploads)
         hour = filled_int64(raw.column("arrival_hour"), NO_TIME)
-        clamped = np.where(hour == NO_TIME, latest, np.clip(latest, hour, hour + 3_599_999))
+        unknown = (hour == NO_TIME) | (latest == NO_TIME)
+        clamped = np.where(unknown, latest, np.clip(latest, hour, hour + 3_599_999))
         guess = pa.array(clamped, mask=clamped == NO_TIME).cast(pa.timestamp("ms")).cast(UTC_MS)
         received = pc.coalesce(received, guess)
     flags = np.asarray(uploads.head.column("flags")) | np.where(estimated, bits, 0)

@@ -35,18 +35,23 @@ class ObjectHabits:
                 self._cases.extra_uploads["M01"] += len(item.lines) - 1
 
     def break_some(self, archive: Archive) -> None:
-        """Add broken objects; they hold nothing but lines that stand elsewhere."""
+        """Add broken objects; they hold nothing but lines that stand elsewhere.
+
+        The cut-off one holds no complete line: a reader may keep the complete lines of such an
+        object or not.
+        """
         if not self._breaks or self._sample is None:
             return
         item = self._sample
         sound = gzip_bytes(b"".join(line.payload + b"\n" for line in item.lines))
+        cut = gzip_bytes(item.lines[0].payload)[:-20]
         names = [
             object_name(item.topic, item.partition, item.hour, BROKEN_OFFSET + number)
             for number in range(3)
         ]
         folder = item.name.rsplit("/", 1)[0]
         for name, content, reason in (
-            (names[0], sound[: len(sound) // 2], "truncated gzip"),
+            (names[0], cut, "truncated gzip"),
             (names[1], b"", "empty object"),
             (names[2], b"this is not gzip\n", "not gzip"),
             (f"{folder}/{item.topic}+{item.partition}.json.gz", sound, "wrong name"),
