@@ -8,6 +8,7 @@ looked for by cutting the batch, and goes alone to `transforms.repair`.
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from transforms.coerce import LATEST_MS
 from transforms.rules import Bounds
 from transforms.uploads import EXTRAS, HEAD, Uploads, message_ids, rows_schema
 
-SMALLEST_CUT = 16
+SMALLEST_CUT_BYTES = 2048
 CUTS = 8
 _BRACE, _OPEN, _COMMA, _COLON, _NEWLINE, _SPACE = b"{[,:\n "
 _MAY_PRECEDE_OBJECT = np.zeros(256, bool)
@@ -79,33 +80,115 @@ def _text(values: pa.Array) -> pa.Buffer:
     return pa.py_buffer(b"\n".join(values.to_pylist()))
 
 
-def _read(text: pa.Buffer, schema: pa.Schema) -> pa.Table:
+def _read(text: pa.Buffer, schema: pa.Schema, unexpected: str = "error") -> pa.Table:
     size = max(text.size + 1, 1 << 16)
-    return pj.read_json(
+    table = pj.read_json(
         pa.BufferReader(text),
         read_options=pj.ReadOptions(use_threads=False, block_size=size),
-        parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
+        parse_options=pj.ParseOptions(
+            explicit_schema=schema, unexpected_field_behavior=unexpected
+        ),
     )
+    table.validate(full=True)  # the parser lets text through that is not UTF-8
+    return table
+
+
+_REFUSED = (pa.ArrowInvalid, UnicodeDecodeError)
 
 
 def parse_lines(values: pa.Array, schema: pa.Schema) -> tuple[pa.Table | None, np.ndarray]:
     """The lines the native parser takes, and bool of shape (lines,): those it does not."""
+    if not len(values):
+        return None, np.zeros(0, bool)
+    try:
+        table = _read(_text(values), schema)
+        if table.num_rows == len(values):
+            return table, np.zeros(len(values), bool)
+    except _REFUSED:
+        pass
+    refused = _locate(values, schema)
+    rest = np.flatnonzero(~refused)
+    table, cut = _cut(values.take(pa.array(rest)), schema)
+    refused[rest[cut]] = True
+    return table, refused
+
+
+def _locate(values: pa.Array, schema: pa.Schema) -> np.ndarray:
+    """bool of shape (lines,): lines the parser's own messages point at, and lines with unknown
+    fields. Not all bad lines are found this way, and none is trusted for not being found."""
+    found = _many_brackets(values)
+    start = 0
+    while start < len(values):
+        open_ = np.flatnonzero(~found[start:]) + start
+        try:
+            table = _read(_text(values.take(pa.array(open_))), schema, "infer")
+        except _REFUSED as error:
+            row = _ROW.search(str(error))
+            if row is None or int(row[1]) >= len(open_):
+                break
+            start = int(open_[int(row[1])]) + 1
+            found[start - 1] = True
+        else:
+            if table.num_rows == len(open_):
+                found[open_[_with_unknown(_one_batch(table), schema)]] = True
+            break
+    return found
+
+
+_ROW = re.compile(r"in row (\d+)$")
+BRACKETS = 2000
+
+
+def _many_brackets(values: pa.Array) -> np.ndarray:
+    """bool of shape (lines,): so many arrays that guessing types of unknown fields could run
+    the parser out of stack."""
+    counts = pc.count_substring(values, b"[")
+    return np.asarray(pc.greater(counts, BRACKETS).fill_null(True))
+
+
+def _with_unknown(batch: pa.RecordBatch, schema: pa.Schema) -> np.ndarray:
+    """bool of shape (rows,): any field that the schema does not name, on any level."""
+    hit = np.zeros(batch.num_rows, bool)
+    for name in batch.schema.names:
+        column = batch.column(name)
+        if name not in schema.names:
+            hit |= np.asarray(column.is_valid())
+        elif pa.types.is_struct(column.type):
+            hit |= _unknown_children(column, schema.field(name).type)
+        elif pa.types.is_list(column.type) and pa.types.is_struct(column.type.value_type):
+            samples = _unknown_children(column.flatten(), schema.field(name).type.value_type)
+            parents = np.asarray(pc.list_parent_indices(column))
+            hit[parents[samples]] = True
+    return hit
+
+
+def _unknown_children(struct: pa.StructArray, known: pa.StructType) -> np.ndarray:
+    names = {field.name for field in known}
+    hit = np.zeros(len(struct), bool)
+    for name, child in _children(struct).items():
+        if name not in names:
+            hit |= np.asarray(child.is_valid())
+    return hit
+
+
+def _cut(values: pa.Array, schema: pa.Schema) -> tuple[pa.Table | None, np.ndarray]:
+    """As `parse_lines`, by halving until a bad line stands alone or among a few short ones."""
     refused = np.zeros(len(values), bool)
     if not len(values):
         return None, refused
+    text = _text(values)
     try:
-        table = _read(_text(values), schema)
-        table.validate(full=True)  # the parser lets text through that is not UTF-8
+        table = _read(text, schema)
         if table.num_rows == len(values):
             return table, refused
-    except (pa.ArrowInvalid, UnicodeDecodeError):
+    except _REFUSED:
         pass
-    if len(values) <= SMALLEST_CUT:
+    if len(values) == 1 or text.size < SMALLEST_CUT_BYTES:
         return None, ~refused
     step = -(-len(values) // CUTS)
     tables = []
     for start in range(0, len(values), step):
-        table, part = parse_lines(values.slice(start, step), schema)
+        table, part = _cut(values.slice(start, step), schema)
         refused[start : start + step] = part
         if table is not None:
             tables.append(table)
@@ -189,7 +272,8 @@ def _doubtful(leaves: dict[str, pa.Array], message_type: str) -> list[np.ndarray
             numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
             found.append(np.flatnonzero(~np.isfinite(numbers)))
         elif pa.types.is_list(values.type) and pa.types.is_floating(values.type.value_type):
-            if len(values.flatten()) and not np.isfinite(pc.sum(values.flatten()).as_py()):
+            total = pc.sum(values.flatten()).as_py()
+            if total is not None and not np.isfinite(total):
                 found.append(np.arange(len(values)))
     return found
 

@@ -6,15 +6,17 @@ columns and values as a natively decoded upload.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from schemas import MESSAGE_TYPES, REPORT_TYPES, envelope_fields, payload_fields
+from schemas import MESSAGE_TYPES, REPORT_TYPES, Field, envelope_fields, payload_fields
 from transforms import coerce
 from transforms.flags import BIT
 from transforms.outcome import Refusal
@@ -138,8 +140,8 @@ def _as_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _extras(values: dict[str, Any], known: Iterable[str]) -> list[tuple[str, str]]:
-    return [(key, _as_text(values[key])) for key in values.keys() - set(known)]
+def _extras(values: dict[str, Any], known: AbstractSet[str]) -> list[tuple[str, str]]:
+    return [(key, _as_text(values[key])) for key in values.keys() - known]
 
 
 def repair(row: int, value: bytes, terminals: KnownTerminals, bounds: Bounds) -> Repaired:
@@ -164,7 +166,7 @@ def repair(row: int, value: bytes, terminals: KnownTerminals, bounds: Bounds) ->
             head[field.name], bits = coerce.value_of(field, given)
         flags |= bits
     samples, keys = _samples(message, message_type, bounds)
-    extras = _extras(message, [*known, *keys])
+    extras = _extras(message, {*known, *keys})
     head["extras"] = sorted(extras) or None
     head["flags"] = flags | (EXTRA if extras else 0)
     return Repaired(row, message_type, head, samples)
@@ -199,16 +201,30 @@ def _samples(
 def _sample(given: dict[str, Any], message_type: str) -> dict[str, Any]:
     sample: dict[str, Any] = {}
     flags = 0
-    known = []
-    for field in payload_fields(message_type):
-        known.append(field.sts or field.name)
-        value, bits = coerce.value_of(field, given.get(field.sts or field.name))
-        sample[field.name] = field.default if value is None and not field.nullable else value
-        flags |= bits
-    extras = _extras(given, known)
+    for key, name, field, plain in _expected(message_type):
+        value = given.get(key)
+        if plain is None or type(value) is not plain:
+            value, bits = coerce.value_of(field, value)
+            flags |= bits
+        sample[name] = field.default if value is None and not field.nullable else value
+    extras = _extras(given, _expected_keys(message_type))
     sample["extras"] = sorted(extras) or None
     sample["flags"] = flags | (EXTRA if extras else 0)
     return sample
+
+
+@functools.cache
+def _expected(message_type: str) -> tuple[tuple[str, str, Field, type | None], ...]:
+    """Key, name and field of each payload field, and the Python type that needs no second look."""
+    plain = {"double": float, "boolean": bool, "string": str}
+    return tuple(
+        (f.sts or f.name, f.name, f, plain.get(f.kind)) for f in payload_fields(message_type)
+    )
+
+
+@functools.cache
+def _expected_keys(message_type: str) -> frozenset[str]:
+    return frozenset(key for key, *_ in _expected(message_type))
 
 
 def repair_lines(

@@ -121,7 +121,7 @@ def _truncations(corpus: Corpus) -> None:
         _add(corpus, f"small_cut_at_{cut:02d}", lambda d, cut=cut: frame(SMALL, small(d)[:cut]),
              DEAD, BAD)  # fmt: skip
     length = len(gps(b"")("H00000"))
-    for cut in range(40, length, 4):
+    for cut in range(40, length, 16):
         _add(corpus, f"gps_cut_at_{cut:03d}", lambda d, cut=cut: gps(b"")(d)[:cut], DEAD, BAD,
              topic="message-gps")  # fmt: skip
 

@@ -28,8 +28,6 @@ def hostile_messages() -> tuple[Case, ...]:
         add_texts, add_bytes, add_lines, add_repeated_keys, add_nesting, add_envelopes,
         add_payloads, add_sizes, add_fields, add_csa, add_records, add_avro,
     ):  # fmt: skip
-        before = len(corpus.cases)
         add(corpus)
-        print(add.__name__, len(corpus.cases) - before)
     add_truncations(corpus, SIZE - len(corpus.cases))
     return tuple(corpus.cases)

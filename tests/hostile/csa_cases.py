@@ -81,5 +81,4 @@ def _values(corpus: Corpus) -> None:
     }  # fmt: skip
     for position, value in wrong.items():
         corpus.fact(f"csa_column_{position}_wrong", csa_with(position, value), flags="TYPE_INVALID")
-    for position in range(5, 16):
-        corpus.fact(f"csa_column_{position}_empty", csa_with(position, ""))
+    corpus.fact("csa_empty_columns", lambda d: csa(f"CSA,1.3,{d},LOG,240115093012" + "," * 11))

@@ -45,8 +45,7 @@ def add_texts(corpus: Corpus) -> None:
     corpus.fact("i_number_1e999_known", known(b"1e999"), flags="TYPE_INVALID")
     for name, value in json_texts.LONE_SURROGATES.items():
         corpus.dead(f"i_{name}", value, SURROGATE | {"UNKNOWN_TYPE"})
-        corpus.either(f"i_{name}_known", known(value), errors=SURROGATE)
-        corpus.either(f"i_{name}_unknown", unknown(value), errors=SURROGATE)
+        corpus.either(f"i_{name}_inside", both(value), errors=SURROGATE)
 
 
 def add_bytes(corpus: Corpus) -> None:
