@@ -63,7 +63,7 @@ def misbehave_positions(rng: np.random.Generator, values: dict[str, np.ndarray])
         return rng.choice(size, int(size * share), replace=False)
 
     for start in some(1 / 4000):
-        flat["lat"][start:start + rng.integers(1, 5)] += 0.5
+        flat["lat"][start : start + rng.integers(1, 5)] += 0.5
     zero = some(1 / 500)
     flat["lat"][zero] = flat["lon"][zero] = 0.0
     flat["sp"][some(1 / 1000)] = 255.0
@@ -86,7 +86,10 @@ def arrivals(
 
 
 def sort_and_resend(
-    rng: np.random.Generator, keep: np.ndarray, share: float, *heads: np.ndarray,
+    rng: np.random.Generator,
+    keep: np.ndarray,
+    share: float,
+    *heads: np.ndarray,
     samples: dict[str, np.ndarray],
 ) -> Uploads:
     """The kept uploads and copies of a `share` of them, up to six hours later, by arrival."""
@@ -94,10 +97,13 @@ def sort_and_resend(
     place = np.concatenate([keep, again])
     terminal, seq, received = (head[place] for head in heads)
     arrived = received.copy()
-    arrived[keep.size:] += rng.integers(1, 21_600, again.size) * 1000
+    arrived[keep.size :] += rng.integers(1, 21_600, again.size) * 1000
     order = np.argsort(arrived, kind="stable")
     return Uploads(
-        terminal[order], seq[order], received[order], arrived[order],
+        terminal[order],
+        seq[order],
+        received[order],
+        arrived[order],
         {key: value[place[order]] for key, value in samples.items()},
     )
 

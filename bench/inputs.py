@@ -32,16 +32,34 @@ PARTITIONS = 4
 FORMAT = 2
 DIGITS = {"lat": 6, "lon": 6, "sp": 1, "hd": 0, "alt": 1, "dop": 1, "fuel": 1, "bat": 2, "rpm": 0}
 AVRO_NAMES = {
-    "ts": "device_time", "lat": "lat_deg", "lon": "lon_deg", "sp": "speed_kmh", "hd": "heading_deg",
-    "alt": "altitude_m", "dop": "hdop", "nos": "satellites", "odo": "odometer_m",
-    "ign": "ignition_on", "fuel": "fuel_level_pct", "bat": "aux_battery_v", "rpm": "engine_rpm",
-    "ct": "coolant_temp_c", "rssi": "cell_rssi_dbm", "door": "door_state_bits",
+    "ts": "device_time",
+    "lat": "lat_deg",
+    "lon": "lon_deg",
+    "sp": "speed_kmh",
+    "hd": "heading_deg",
+    "alt": "altitude_m",
+    "dop": "hdop",
+    "nos": "satellites",
+    "odo": "odometer_m",
+    "ign": "ignition_on",
+    "fuel": "fuel_level_pct",
+    "bat": "aux_battery_v",
+    "rpm": "engine_rpm",
+    "ct": "coolant_temp_c",
+    "rssi": "cell_rssi_dbm",
+    "door": "door_state_bits",
 }
-RECORDS = pa.schema([
-    ("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()),
-    ("timestamp", pa.timestamp("ms", "UTC")), ("key", pa.binary()), ("value", pa.binary()),
-    ("headers", pa.map_(pa.string(), pa.binary())),
-])
+RECORDS = pa.schema(
+    [
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("timestamp", pa.timestamp("ms", "UTC")),
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        ("headers", pa.map_(pa.string(), pa.binary())),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -96,10 +114,14 @@ def one_by_one(uploads: fleet.Uploads, slice_uploads: int = 5_000) -> Iterator[t
     """
     for start in range(0, len(uploads.seq), slice_uploads):
         part = slice(start, start + slice_uploads)
-        heads = zip(*(head[part].tolist() for head in
-                      (uploads.terminal, uploads.seq, uploads.received)), strict=True)
-        columns = [(np.round(value[part], DIGITS[key]) if key in DIGITS else value[part]).tolist()
-                   for key, value in uploads.samples.items()]
+        heads = zip(
+            *(head[part].tolist() for head in (uploads.terminal, uploads.seq, uploads.received)),
+            strict=True,
+        )
+        columns = [
+            (np.round(value[part], DIGITS[key]) if key in DIGITS else value[part]).tolist()
+            for key, value in uploads.samples.items()
+        ]
         yield from zip(heads, zip(*columns, strict=True), strict=True)
 
 
@@ -108,11 +130,18 @@ def json_values(kind: str, uploads: fleet.Uploads) -> Iterator[bytes]:
     keys = list(uploads.samples)
     for (terminal, seq, received), parts in one_by_one(uploads):
         stamp = dt.datetime.fromtimestamp(received / 1000, dt.UTC)
-        head = {"device_no": fleet.device_no(terminal), "type": kind, "fw": "STS-2.4.1",
-                "boot": 17, "seq": seq, "timestamp": stamp.strftime("%Y-%m-%dT%H:%M:%SGMT")}
+        head = {
+            "device_no": fleet.device_no(terminal),
+            "type": kind,
+            "fw": "STS-2.4.1",
+            "boot": 17,
+            "seq": seq,
+            "timestamp": stamp.strftime("%Y-%m-%dT%H:%M:%SGMT"),
+        }
         if kind == "gps":
-            head["data"] = [dict(zip(keys, row, strict=True), fix=3)
-                            for row in zip(*parts, strict=True)]
+            head["data"] = [
+                dict(zip(keys, row, strict=True), fix=3) for row in zip(*parts, strict=True)
+            ]
         else:
             head["d"] = {key: part[0] for key, part in zip(keys, parts, strict=True)}
             head["ts"] = head["d"].pop("ts")
@@ -127,12 +156,21 @@ def avro_values(kind: str, uploads: fleet.Uploads) -> Iterator[bytes]:
     keys = [AVRO_NAMES[key] for key in uploads.samples]
     for (terminal, seq, received), parts in one_by_one(uploads):
         number = fleet.device_no(terminal)
-        head = {"message_id": message_id(number, kind, seq), "device_no": number,
-                "device_gen": "STS", "firmware_version": "STS-2.4.1", "boot_count": 17,
-                "seq": seq, "received_time": received, "extras": {}}
+        head = {
+            "message_id": message_id(number, kind, seq),
+            "device_no": number,
+            "device_gen": "STS",
+            "firmware_version": "STS-2.4.1",
+            "boot_count": 17,
+            "seq": seq,
+            "received_time": received,
+            "extras": {},
+        }
         if kind == "gps":
-            head["samples"] = [dict(zip(keys, row, strict=True), fix_type="THREE_D")
-                               for row in zip(*parts, strict=True)]
+            head["samples"] = [
+                dict(zip(keys, row, strict=True), fix_type="THREE_D")
+                for row in zip(*parts, strict=True)
+            ]
         else:
             head.update({key: part[0] for key, part in zip(keys, parts, strict=True)})
         target = io.BytesIO()
@@ -145,9 +183,7 @@ def message_id(number: str, kind: str, seq: int) -> str:
     return hashlib.sha256(f"{number}|{kind}|17|{seq}".encode()).hexdigest()[:32]
 
 
-def write_archive(
-    out: Path, kind: Input, uploads: fleet.Uploads, values: Iterator[bytes]
-) -> None:
+def write_archive(out: Path, kind: Input, uploads: fleet.Uploads, values: Iterator[bytes]) -> None:
     """Objects by partition and arrival hour (Asia/Seoul), named by their first offset."""
     topic = f"message-{kind.type}"
     offsets = [0] * PARTITIONS
@@ -182,6 +218,16 @@ def write_lines(name: Path, topic: str, partition: int, records: list) -> None:
 
 def write_records(name: Path, topic: str, partition: int, records: list) -> None:
     offset, arrived, key, value = zip(*records, strict=True)
-    table = pa.table([[topic] * len(records), [partition] * len(records), offset, arrived, key,
-                      value, [[]] * len(records)], schema=RECORDS)
+    table = pa.table(
+        [
+            [topic] * len(records),
+            [partition] * len(records),
+            offset,
+            arrived,
+            key,
+            value,
+            [[]] * len(records),
+        ],
+        schema=RECORDS,
+    )
     pq.write_table(table, f"{name}.parquet", compression="zstd")

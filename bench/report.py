@@ -15,8 +15,10 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(str(row[n])) for row in (head, *rows)) for n in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
-        padded = [str(cell).ljust(w) if n < 2 else str(cell).rjust(w)
-                  for n, (cell, w) in enumerate(zip(cells, widths, strict=True))]
+        padded = [
+            str(cell).ljust(w) if n < 2 else str(cell).rjust(w)
+            for n, (cell, w) in enumerate(zip(cells, widths, strict=True))
+        ]
         return "| " + " | ".join(padded) + " |"
 
     rule = ["-" * w if n < 2 else "-" * (w - 1) + ":" for n, w in enumerate(widths)]
@@ -27,8 +29,11 @@ def machine() -> str:
     """Processor, cores, memory and versions, in one line."""
     model, memory = platform.processor() or platform.machine(), ""
     if Path("/proc/cpuinfo").exists():
-        names = [line.split(":", 1)[1].strip() for line in
-                 Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
         model = names[0] if names else model
         total = Path("/proc/meminfo").read_text().split()[1]
         memory = f", {int(total) / 1048576:.0f} GiB"

@@ -39,3 +39,23 @@ def ranks(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     return rank[np.asarray(encoded.indices)]
+
+
+def codes(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """int64 of shape (rows,), equal for equal texts; their order means nothing."""
+    return np.asarray(single(column).dictionary_encode().indices).astype(np.int64)
+
+
+def prefixes(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """The first and second eight bytes of each text as uint64 that sort as the texts do."""
+    texts = single(column)
+    lengths = pc.min_max(pc.binary_length(texts)).as_py()
+    if not texts.null_count and lengths["min"] == lengths["max"] and (lengths["max"] or 0) >= 16:
+        width = lengths["max"]
+        data = np.frombuffer(texts.buffers()[2], np.uint8)[: (texts.offset + len(texts)) * width]
+        rows = data.reshape(-1, width)[texts.offset :, :16]
+    else:
+        padded = np.array([(text or "").encode()[:16] for text in texts.to_pylist()], "S16")
+        rows = padded.view(np.uint8).reshape(-1, 16)
+    words = np.ascontiguousarray(rows).view(">u8").astype(np.uint64)
+    return words[:, 0], words[:, 1]

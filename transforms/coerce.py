@@ -14,7 +14,8 @@ from transforms.flags import BIT
 COERCED = BIT["TYPE_COERCED"]
 INVALID = BIT["TYPE_INVALID"]
 EARLIEST_RECEIVED_MS = 315_532_800_000
-LATEST_MS = 7_258_118_399_999
+LATEST_RECEIVED_MS = 7_258_118_399_999
+LATEST_MS = 253_402_300_799_999
 _NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?")
 _RANGES = {"int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
 _TRUTH = {"true": True, "false": False, "1": True, "0": False, 1: True, 0: False}
@@ -132,9 +133,13 @@ def received_ms(value: Any) -> tuple[int | None, int]:
             except (ValueError, OverflowError):
                 return None, INVALID
             stamp = round(moment.timestamp() * 1000)
-            return (stamp, 0) if EARLIEST_RECEIVED_MS <= stamp <= LATEST_MS else (None, INVALID)
+            return (
+                (stamp, 0)
+                if EARLIEST_RECEIVED_MS <= stamp <= LATEST_RECEIVED_MS
+                else (None, INVALID)
+            )
         return None, INVALID
     if value is None:
         return None, 0
-    number, flags = _integer(value, EARLIEST_RECEIVED_MS, LATEST_MS)
+    number, flags = _integer(value, EARLIEST_RECEIVED_MS, LATEST_RECEIVED_MS)
     return number, (flags | COERCED) if number is not None else INVALID

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import fastavro
+import numpy as np
 import pyarrow as pa
 import pyruhvro
 
 from transforms import decode_avro, raw
-from transforms.decode import Decoder, avro_uploads, finish
+from transforms.decode import Decoder, Part, avro_uploads, finish
 from transforms.outcome import Outcome, Refusal, dead_letters
 from transforms.uploads import Uploads
 
@@ -76,17 +77,17 @@ def decode_block(block: Block, decoder: Decoder) -> Outcome[list[Uploads]]:
     items = _native(block)
     if items is not None:
         placed = _placed(block, [b""] * block.count)
-        parts, refusals = avro_uploads(range(block.count), items, placed, message_type, decoder)
+        parts, refusals = avro_uploads(np.arange(block.count), items, placed, message_type, decoder)
         return finish(parts, refusals, placed, decoder)
     values, rest, reason = _datums(block)
     placed = _placed(block, [*values, rest] if rest else values)
-    frames = [decode_avro.Frame(row, 0, value) for row, value in enumerate(values)]
-    done, refusals = (
-        decode_avro.decode_bodies(frames, json.dumps(block.writer)) if frames else ([], [])
-    )
-    parts = []
-    for good, found in done:
-        rows = [frame.row for frame in good]
+    bodies = decode_avro.Bodies(np.arange(len(values)), values, 0)
+    done: list[tuple[np.ndarray, pa.StructArray]] = []
+    refusals: list[Refusal] = []
+    if values:
+        done, refusals = decode_avro.decode_bodies(bodies, json.dumps(block.writer))
+    parts: list[Part] = []
+    for rows, found in done:
         part, lacking = avro_uploads(rows, found, placed, message_type, decoder)
         parts += part
         refusals += lacking

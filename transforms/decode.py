@@ -52,7 +52,7 @@ def decode(raw: pa.RecordBatch, decoder: Decoder) -> Outcome[list[Uploads]]:
     for kind in np.unique(kinds):
         rows = np.flatnonzero(kinds == kind)
         if kind == _AVRO:
-            done, bad = _avro(raw, rows.tolist(), decoder)
+            done, bad = _avro(raw, rows, decoder)
         elif kind == _CSA:
             lines, bad = decode_frames(raw, rows.tolist(), decoder.terminals, decoder.bounds)
             done = _assemble(lines, raw, "CSA")
@@ -140,32 +140,30 @@ def _assemble(repaired: Sequence[Repaired], raw: pa.RecordBatch, generation: str
 
 
 def _avro(
-    raw: pa.RecordBatch, rows: list[int], decoder: Decoder
+    raw: pa.RecordBatch, rows: np.ndarray, decoder: Decoder
 ) -> tuple[list[Part], list[Refusal]]:
-    frames, refusals = decode_avro.cut_frames(raw, rows, decoder.bounds)
-    groups: dict[int, list[decode_avro.Frame]] = defaultdict(list)
-    for frame in frames:
-        groups[frame.schema_id].append(frame)
-    parts = []
-    for schema_id, group in sorted(groups.items()):
-        writer = decoder.writers.lookup(schema_id) if schema_id else None
+    groups, refusals = decode_avro.cut_frames(raw, rows, decoder.bounds)
+    parts: list[Part] = []
+    for bodies in groups:
+        writer = decoder.writers.lookup(bodies.schema_id) if bodies.schema_id else None
         message_type = decode_avro.message_type_of(writer) if writer else None
         if writer is None or message_type is None:
             kind = "UNKNOWN_SCHEMA_ID" if writer is None else "UNKNOWN_TYPE"
             reason = "is not in the schema directory" if writer is None else "is no message schema"
-            refusals += [Refusal(f.row, kind, f"schema id {schema_id} {reason}") for f in group]
+            text = f"schema id {bodies.schema_id} {reason}"
+            refusals += [Refusal(row, kind, text) for row in bodies.rows.tolist()]
             continue
-        done, bad = decode_avro.decode_bodies(group, json.dumps(writer))
+        done, bad = decode_avro.decode_bodies(bodies, json.dumps(writer))
         refusals += bad
         for good, items in done:
-            part, lacking = avro_uploads([f.row for f in good], items, raw, message_type, decoder)
+            part, lacking = avro_uploads(good, items, raw, message_type, decoder)
             parts += part
             refusals += lacking
     return parts, refusals
 
 
 def avro_uploads(
-    rows: Sequence[int],
+    rows: np.ndarray,
     items: pa.StructArray,
     raw: pa.RecordBatch,
     message_type: str,
@@ -173,14 +171,14 @@ def avro_uploads(
 ) -> tuple[list[Part], list[Refusal]]:
     """Uploads of decoded records that stand in `rows` of the raw batch; others are refused."""
     lacking = decode_avro.incomplete(items, message_type, decoder.bounds)
-    refusals = [Refusal(rows[at], kind, text) for at, (kind, text) in sorted(lacking.items())]
+    refusals = [Refusal(int(rows[at]), kind, text) for at, (kind, text) in sorted(lacking.items())]
     kept = np.array([at for at in range(len(rows)) if at not in lacking], np.int64)
     if not len(kept):
         return [], refusals
     if lacking:
         items = items.take(pa.array(kept))
     whole = len(kept) == raw.num_rows
-    chosen = raw if whole else raw.take(pa.array(np.array(rows)[kept]))
+    chosen = raw if whole else raw.take(pa.array(rows[kept]))
     reader = load(f"message_{message_type}").avro
     return [(decode_avro.to_uploads(items, chosen, message_type, reader), chosen)], refusals
 

@@ -1,8 +1,8 @@
 """Avro to uploads: all messages of one writer schema in one native call.
 
-The bodies are laid end to end as ONE datum, an array of guarded records, with a running number
-before each body and one after the last. The decoder alone ignores left-over bytes and does not
-name the bad message; the guards do the first, cutting the batch does the second.
+The bodies are laid end to end as ONE datum, an array of records that each begin with a guard, a
+number no sender can know, and once more after the last. The decoder alone ignores left-over bytes
+and does not name the bad message; the guards do the first, cutting the batch does the second.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import pyruhvro
 
 from schemas import MESSAGE_TYPES, REPORT_TYPES, Field, envelope_fields, load, payload_fields
 from schemas.arrow import UTC_MS, arrow_type
+from transforms.arrays import filled_int64
+from transforms.coerce import EARLIEST_RECEIVED_MS, INVALID, LATEST_MS, LATEST_RECEIVED_MS
 from transforms.flags import BIT
 from transforms.outcome import Refusal
 from transforms.rules import Bounds
@@ -41,16 +43,20 @@ class WriterSchemas(Protocol):
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One message in Confluent framing, cut: row in the raw batch, writer schema id, body."""
+class Bodies:
+    """Messages of one writer schema without their framing, and their rows in the raw batch."""
 
-    row: int
+    rows: np.ndarray
+    values: list[bytes]
     schema_id: int
-    body: bytes
+
+    def part(self, start: int, end: int) -> Bodies:
+        """Some of them."""
+        return Bodies(self.rows[start:end], self.values[start:end], self.schema_id)
 
 
-Decoded = tuple[list[tuple[list[Frame], pa.StructArray]], list[Refusal]]
-"""Decoded records with their frames, and what could not be decoded."""
+Decoded = tuple[list[tuple[np.ndarray, pa.StructArray]], list[Refusal]]
+"""Decoded records with their rows in the raw batch, and what could not be decoded."""
 
 
 def zigzag(number: int) -> bytes:
@@ -65,21 +71,30 @@ def zigzag(number: int) -> bytes:
 
 
 def cut_frames(
-    raw: pa.RecordBatch, rows: Sequence[int], bounds: Bounds
-) -> tuple[list[Frame], list[Refusal]]:
-    """Take magic byte and schema id off the messages in `rows`."""
-    frames, refusals = [], []
-    values = raw.column("value").take(pa.array(rows, pa.int64())).to_pylist()
-    for row, value in zip(rows, values, strict=True):
-        if len(value) > bounds.max_message_bytes:
-            text = f"{len(value)} bytes, more than max_message_bytes {bounds.max_message_bytes}"
-            refusals.append(Refusal(row, "OVERSIZE", text))
-        elif len(value) < 5 or value[0] != 0:
-            text = f"{len(value)} bytes starting with {value[:1]!r}, expected 5 or more and magic 0"
-            refusals.append(Refusal(row, "BAD_FRAMING", text))
-        else:
-            frames.append(Frame(row, int.from_bytes(value[1:5], "big"), value[5:]))
-    return frames, refusals
+    raw: pa.RecordBatch, rows: np.ndarray, bounds: Bounds
+) -> tuple[list[Bodies], list[Refusal]]:
+    """Take magic byte and schema id off the messages in `rows`, which start with a zero byte."""
+    values = raw.column("value").take(pa.array(rows))
+    lengths = np.asarray(pc.binary_length(values))
+    refusals = []
+    for at in np.flatnonzero(lengths > bounds.max_message_bytes):
+        text = f"{lengths[at]} bytes, more than max_message_bytes {bounds.max_message_bytes}"
+        refusals.append(Refusal(int(rows[at]), "OVERSIZE", text))
+    for at in np.flatnonzero(lengths < 5):
+        text = f"{lengths[at]} bytes, fewer than the 5 of magic byte and schema id"
+        refusals.append(Refusal(int(rows[at]), "BAD_FRAMING", text))
+    whole = np.flatnonzero((lengths >= 5) & (lengths <= bounds.max_message_bytes))
+    starts = np.frombuffer(values.buffers()[1], np.int32)[values.offset :][whole]
+    data = np.frombuffer(values.buffers()[2], np.uint8) if len(whole) else np.empty(0, np.uint8)
+    ids = np.zeros(len(whole), np.int64)
+    for position in range(1, 5):
+        ids = ids * 256 + data[starts + position]
+    groups = []
+    for schema_id in np.unique(ids):
+        chosen = whole[ids == schema_id]
+        bodies = [value[5:] for value in values.take(pa.array(chosen)).to_pylist()]
+        groups.append(Bodies(rows[chosen], bodies, int(schema_id)))
+    return groups, refusals
 
 
 @functools.lru_cache(maxsize=256)
@@ -99,22 +114,15 @@ def _guarded(writer_json: str) -> str:
 def decode_natively(bodies: Sequence[bytes], writer_json: str) -> pa.StructArray | None:
     """All bodies as one struct array, or None when any of them is not exactly one datum."""
     seed = hashlib.sha256(b"".join(bodies[:64])).digest()
-    first = int.from_bytes(seed[:7], "big") >> 2
-    pieces = [zigzag(len(bodies))]
-    for number, body in enumerate(bodies, first):
-        pieces.append(zigzag(number))
-        pieces.append(body)
-    pieces += [b"\0", zigzag(first + len(bodies))]
+    guard = int.from_bytes(seed[:8], "big") >> 2
+    mark = zigzag(guard)
+    datum = b"".join([zigzag(len(bodies)), mark, mark.join(bodies), b"\0", mark])
     try:
-        batch = pa.record_batch(
-            pyruhvro.deserialize_array([b"".join(pieces)], _guarded(writer_json))
-        )
+        batch = pa.record_batch(pyruhvro.deserialize_array([datum], _guarded(writer_json)))
         items = batch.column(0).values
-        guards = np.asarray(items.field(0))
-        expected = np.arange(first, first + len(bodies))
-        if batch.column(1)[0].as_py() != first + len(bodies) or len(items) != len(bodies):
+        if batch.column(1)[0].as_py() != guard or len(items) != len(bodies):
             return None
-        if not np.array_equal(guards, expected):
+        if not (np.asarray(items.field(0)) == guard).all():
             return None
         items.validate(full=True)
     except (ValueError, pa.ArrowInvalid):
@@ -131,32 +139,30 @@ _BEYOND_NATIVE: set[str] = set()
 """Writer schemas with types the native decoder cannot take (bytes, decimal, uuid, …)."""
 
 
-def decode_slowly(frames: Sequence[Frame], writer_json: str) -> Decoded:
+def decode_slowly(bodies: Bodies, writer_json: str) -> Decoded:
     """Message by message with fastavro, into the reader schema of the message type."""
     message_type = message_type_of(json.loads(writer_json))
     reader = load(f"message_{message_type}").avro
     kept, records, refusals = [], [], []
-    for frame in frames:
-        reason = poison(frame.body, writer_json)
+    for row, body in zip(bodies.rows.tolist(), bodies.values, strict=True):
+        reason = poison(body, writer_json)
         if reason is None:
             try:
                 record = fastavro.schemaless_reader(
-                    io.BytesIO(frame.body), _parsed(writer_json), _parsed(json.dumps(reader))
+                    io.BytesIO(body), _parsed(writer_json), _parsed(json.dumps(reader))
                 )
             except Exception as error:  # what the schemas cannot resolve
                 reason = f"{type(error).__name__}: {error}"
             else:
                 record["extras"] = sorted(record.get("extras", {}).items())
-                kept.append(frame)
+                kept.append(row)
                 records.append(record)
         if reason is not None:
-            refusals.append(
-                Refusal(frame.row, "BAD_AVRO", f"schema id {frame.schema_id}: {reason}")
-            )
+            refusals.append(Refusal(row, "BAD_AVRO", f"schema id {bodies.schema_id}: {reason}"))
     if not kept:
         return [], refusals
     wanted = pa.struct([pa.field(f["name"], arrow_type(f["type"])) for f in reader["fields"]])
-    return [(kept, pa.array(records, wanted))], refusals
+    return [(np.array(kept), pa.array(records, wanted))], refusals
 
 
 @functools.lru_cache(maxsize=256)
@@ -176,22 +182,23 @@ def poison(body: bytes, writer_json: str) -> str | None:
     return None
 
 
-def decode_bodies(frames: Sequence[Frame], writer_json: str) -> Decoded:
+def decode_bodies(bodies: Bodies, writer_json: str) -> Decoded:
     """Native where possible; a batch that is refused is cut until the poison stands alone."""
     if writer_json in _BEYOND_NATIVE:
-        return decode_slowly(frames, writer_json)
-    items = decode_natively([frame.body for frame in frames], writer_json)
+        return decode_slowly(bodies, writer_json)
+    items = decode_natively(bodies.values, writer_json)
     if items is not None:
-        return [(list(frames), items)], []
-    if len(frames) > 1:
-        step = -(-len(frames) // CUTS) if len(frames) > SMALLEST_CUT else 1
-        done, refusals = [], []
-        for start in range(0, len(frames), step):
-            part, bad = decode_bodies(frames[start : start + step], writer_json)
-            done += part
-            refusals += bad
-        return done, refusals
-    return decode_slowly(frames, writer_json)
+        return [(bodies.rows, items)], []
+    count = len(bodies.values)
+    if count == 1:
+        return decode_slowly(bodies, writer_json)
+    step = -(-count // CUTS) if count > SMALLEST_CUT else 1
+    done, refusals = [], []
+    for start in range(0, count, step):
+        part, bad = decode_bodies(bodies.part(start, start + step), writer_json)
+        done += part
+        refusals += bad
+    return done, refusals
 
 
 def message_type_of(writer: dict[str, Any]) -> str | None:
@@ -226,7 +233,9 @@ def resolve(struct: pa.StructArray, field: Field, raw_field: dict[str, Any]) -> 
         column = pc.if_else(pc.is_in(column, allowed), column, fallback)
     if pa.types.is_timestamp(wanted):
         return column.cast(pa.timestamp("ms"), safe=False).cast(UTC_MS)
-    return column if column.type == wanted else column.cast(wanted)
+    if column.type == wanted:
+        return column
+    return column.cast(wanted, safe=not pa.types.is_floating(wanted))
 
 
 def to_uploads(
@@ -250,20 +259,46 @@ def to_uploads(
         "extras": pc.if_else(filled, head["extras"], pa.scalar(None, EXTRAS)),
         "flags": pc.multiply(filled.cast(pa.int64()), BIT["EXTRA_FIELDS"]),
     }
+    head["received_time"], bad_time = _within(
+        head["received_time"], EARLIEST_RECEIVED_MS, LATEST_RECEIVED_MS
+    )
+    head["flags"] = pc.bit_wise_or(head["flags"], pa.array(np.where(bad_time, INVALID, 0)))
     upload, samples = _samples(items, message_type)
     if message_type not in REPORT_TYPES:
         fields = {f["name"]: f for f in fields["samples"]["type"]["items"]["fields"]}
-    columns = [
-        pa.array(upload),
-        pa.array(np.zeros(len(upload), np.int64)),
-        pa.nulls(len(upload), EXTRAS),
-        *(resolve(samples, f, fields[f.name]) for f in payload_fields(message_type)),
-    ]
+    flags = np.zeros(len(upload), np.int64)
+    payload = []
+    for field in payload_fields(message_type):
+        column, bad = _plain(resolve(samples, field, fields[field.name]))
+        flags[bad] |= INVALID
+        payload.append(column)
+    columns = [pa.array(upload), pa.array(flags), pa.nulls(len(upload), EXTRAS), *payload]
     return Uploads(
         message_type,
         pa.RecordBatch.from_arrays([head[name] for name in HEAD.names], schema=HEAD),
         pa.RecordBatch.from_arrays(columns, schema=rows_schema(message_type)),
     )
+
+
+def _within(times: pa.Array, lowest: int, highest: int) -> tuple[pa.Array, np.ndarray]:
+    """Times with those outside the range nulled, and bool of shape (rows,): those."""
+    numbers = filled_int64(times, lowest)
+    bad = (numbers < lowest) | (numbers > highest)
+    return (pc.if_else(pa.array(bad), None, times) if bad.any() else times), bad
+
+
+def _plain(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """A payload column without values that mean nothing (NaN, infinities, times before 1970 or
+    after 9999), and bool of shape (rows,): those."""
+    if pa.types.is_timestamp(column.type):
+        return _within(column, 0, LATEST_MS)
+    none = np.zeros(len(column), bool)
+    if not pa.types.is_floating(column.type) or column.null_count == len(column):
+        return column, none
+    if np.isfinite(pc.sum(column).as_py()):
+        return column, none
+    bad = np.asarray(pc.invert(pc.is_finite(column)).fill_null(False))
+    return pc.if_else(pa.array(bad), None, column), bad
 
 
 def _entries(maps: pa.MapArray) -> pa.ListArray:

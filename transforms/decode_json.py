@@ -18,7 +18,8 @@ import pyarrow.json as pj
 
 from schemas import REPORT_TYPES, payload_fields
 from schemas.arrow import UTC_MS, sts_schema
-from transforms.coerce import LATEST_MS
+from transforms.arrays import NO_TIME
+from transforms.coerce import EARLIEST_RECEIVED_MS, LATEST_MS, LATEST_RECEIVED_MS
 from transforms.rules import Bounds
 from transforms.uploads import EXTRAS, HEAD, Uploads, message_ids, rows_schema
 
@@ -27,7 +28,7 @@ CUTS = 8
 _BRACE, _OPEN, _COMMA, _COLON, _NEWLINE, _SPACE = b"{[,:\n "
 _MAY_PRECEDE_OBJECT = np.zeros(256, bool)
 _MAY_PRECEDE_OBJECT[[_OPEN, _COMMA, _COLON, _NEWLINE]] = True
-_ZONES = {"GMT": 0, "UTC": 0, "Z": 0, "KST": 9 * 3_600_000}
+_ZONES = {b"GMT": 0, b"UTC": 0, b"KST": 9 * 3_600_000, b"Z": 0}
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,7 @@ def _read(text: pa.Buffer, schema: pa.Schema, unexpected: str = "error") -> pa.T
     table = pj.read_json(
         pa.BufferReader(text),
         read_options=pj.ReadOptions(use_threads=False, block_size=size),
-        parse_options=pj.ParseOptions(
-            explicit_schema=schema, unexpected_field_behavior=unexpected
-        ),
+        parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected),
     )
     table.validate(full=True)  # the parser lets text through that is not UTF-8
     return table
@@ -208,15 +207,16 @@ def decode_json(raw: pa.RecordBatch, message_type: str, bounds: Bounds) -> Parse
         return Parsed(None, raw.slice(0, 0), repair)
     kept = clean[~refused]
     batch = _one_batch(table)
-    complete = _complete(batch, message_type, bounds)
+    received_ms = _stamp_ms(batch.column("timestamp"))
+    complete = _complete(batch, received_ms, message_type, bounds)
     if not complete.all():
         repair[kept[~complete]] = True
-        kept = kept[complete]
+        kept, received_ms = kept[complete], received_ms[complete]
         batch = batch.filter(pa.array(complete))
     if not len(kept):
         return Parsed(None, raw.slice(0, 0), repair)
     chosen = raw if len(kept) == raw.num_rows else raw.take(pa.array(kept))
-    return Parsed(to_uploads(batch, chosen, message_type), chosen, repair)
+    return Parsed(to_uploads(batch, received_ms, chosen, message_type), chosen, repair)
 
 
 def _one_batch(table: pa.Table) -> pa.RecordBatch:
@@ -225,15 +225,17 @@ def _one_batch(table: pa.Table) -> pa.RecordBatch:
     return table.to_batches(max_chunksize=max(table.num_rows, 1))[0]
 
 
-def _complete(batch: pa.RecordBatch, message_type: str, bounds: Bounds) -> np.ndarray:
+def _complete(
+    batch: pa.RecordBatch, received_ms: np.ndarray, message_type: str, bounds: Bounds
+) -> np.ndarray:
     """bool of shape (rows,): nothing about the upload needs a second look."""
     good = pc.equal(batch.column("type"), message_type).fill_null(False)
     device = batch.column("device_no")
     blank = pc.equal(pc.binary_length(pc.utf8_trim_whitespace(device)), 0)
     good = pc.and_(good, pc.invert(blank).fill_null(False))
     good = pc.and_(good, pc.less_equal(pc.binary_length(device), bounds.max_device_no_length))
-    good = pc.and_(good, _stamp_ms(batch.column("timestamp")).is_valid())
     mask = np.array(good.fill_null(False).to_numpy(zero_copy_only=False))
+    mask &= received_ms != NO_TIME
     if message_type in REPORT_TYPES:
         mask &= np.asarray(batch.column("d").is_valid())
         leaves = {"ts": batch.column("ts"), **_children(batch.column("d"))}
@@ -282,19 +284,53 @@ def _children(struct: pa.StructArray) -> dict[str, pa.Array]:
     return dict(zip((field.name for field in struct.type), struct.flatten(), strict=True))
 
 
-def _stamp_ms(stamps: pa.Array) -> pa.Array:
-    """`yyyy-MM-ddTHH:mm:ss` plus a zone, as UTC; null where it is anything else."""
-    regular = pc.match_substring_regex(stamps, r"^(19[89]|20\d|21\d)\d-\d\d-\d\dT\d\d:\d\d:\d\d(GMT|UTC|KST|Z)$")
-    stamps = pc.if_else(regular.fill_null(False), stamps, pa.scalar(None, pa.string()))
-    zones = pc.utf8_slice_codeunits(stamps, 19, 22).dictionary_encode()
-    shifts = pa.array([_ZONES[zone] for zone in zones.dictionary.to_pylist()], pa.int64())
-    local = pc.strptime(
-        pc.utf8_slice_codeunits(stamps, 0, 19), "%Y-%m-%dT%H:%M:%S", "ms", error_is_null=True
-    )
-    return pc.subtract(local.cast(pa.int64()), shifts.take(zones.indices))
+def _stamp_ms(stamps: pa.Array) -> np.ndarray:
+    """`yyyy-MM-ddTHH:mm:ss` plus GMT, UTC, KST or Z as UTC epoch ms, int64 of shape (rows,);
+    NO_TIME where it is anything else, or outside the years 1980 to 2199."""
+    result = np.full(len(stamps), NO_TIME)
+    lengths = pc.binary_length(stamps).fill_null(0).to_numpy()
+    for suffix, zone_ms in _ZONES.items():
+        rows = np.flatnonzero(lengths == 19 + len(suffix))
+        if not len(rows):
+            continue
+        starts = np.frombuffer(stamps.buffers()[1], np.int32)[stamps.offset :][rows]
+        data = np.frombuffer(stamps.buffers()[2], np.uint8)
+        text = data[starts[:, None] + np.arange(19 + len(suffix))]
+        fits = (text[:, 19:] == np.frombuffer(suffix, np.uint8)).all(axis=1)
+        local = _civil_ms(text)
+        fits &= (local != NO_TIME) & (local >= EARLIEST_RECEIVED_MS) & (local <= LATEST_RECEIVED_MS)
+        result[rows[fits]] = local[fits] - zone_ms
+    return result
 
 
-def to_uploads(batch: pa.RecordBatch, raw: pa.RecordBatch, message_type: str) -> Uploads:
+_DAYS_IN_MONTH = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+_DIGITS = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
+_MARKS = {4: 45, 7: 45, 10: 84, 13: 58, 16: 58}
+
+
+def _civil_ms(text: np.ndarray) -> np.ndarray:
+    """Epoch ms of `yyyy-MM-ddTHH:mm:ss` in bytes of shape (rows, >= 19); NO_TIME if it is not."""
+    digits = text[:, _DIGITS].astype(np.int64) - 48
+    good = ((digits >= 0) & (digits <= 9)).all(axis=1)
+    for position, mark in _MARKS.items():
+        good &= text[:, position] == mark
+    pairs = digits[:, ::2] * 10 + digits[:, 1::2]
+    year = pairs[:, 0] * 100 + pairs[:, 1]
+    month, day, hour, minute, second = pairs[:, 2:].T
+    good &= (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
+    good &= (hour < 24) & (minute < 60) & (second < 60)
+    month = np.where(good, month, 1)
+    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    good &= day <= _DAYS_IN_MONTH[month] - ((month == 2) & ~leap)
+    months = (np.where(good, year, 1970) - 1970) * 12 + month - 1
+    days = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) + day - 1
+    seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
+    return np.where(good, seconds * 1000, NO_TIME)
+
+
+def to_uploads(
+    batch: pa.RecordBatch, received_ms: np.ndarray, raw: pa.RecordBatch, message_type: str
+) -> Uploads:
     """Uploads from a parsed batch in which every row is complete."""
     device = pc.utf8_upper(pc.utf8_trim_whitespace(batch.column("device_no")))
     boot, seq = batch.column("boot"), batch.column("seq")
@@ -308,7 +344,7 @@ def to_uploads(batch: pa.RecordBatch, raw: pa.RecordBatch, message_type: str) ->
         "boot_count": boot,
         "seq": seq,
         "uptime_s": batch.column("up"),
-        "received_time": _stamp_ms(batch.column("timestamp")).cast(pa.timestamp("ms")).cast(UTC_MS),
+        "received_time": pa.array(received_ms).cast(pa.timestamp("ms")).cast(UTC_MS),
         "extras": pa.nulls(count, EXTRAS),
         "flags": pa.array(np.zeros(count, np.int64)),
     }

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import MESSAGE_TYPES
-from transforms.arrays import filled_int64, ranks, single
+from transforms.arrays import codes, filled_int64, prefixes, ranks, single
 from transforms.clock import DEVICE, FALLBACK, Times, judge_clocks
 from transforms.duplicates import rule_duplicates
 from transforms.flags import BIT
@@ -49,8 +49,14 @@ class _Columns:
 
     terminal: np.ndarray
     message: np.ndarray
+    order: tuple[np.ndarray, np.ndarray]
     place: np.ndarray
     numbers: dict[str, np.ndarray]
+
+    def sorted(self, rows: np.ndarray, *keys: np.ndarray) -> np.ndarray:
+        """`rows` by the given keys (the last is the first to count), ties by message_id."""
+        ties = (self.place, self.order[1], self.order[0])
+        return rows[np.lexsort(tuple(key[rows] for key in (*ties, *keys)))]
 
 
 def judge(registered: pa.Table, vehicle_of: VehicleOf, rules: Rules) -> pa.RecordBatch:
@@ -70,20 +76,13 @@ def judge(registered: pa.Table, vehicle_of: VehicleOf, rules: Rules) -> pa.Recor
     source = np.full(len(offset), DEVICE, np.int8)
     flags = np.zeros(len(offset), np.int64)
     counted = np.flatnonzero(ruling.counts)
-    order = counted[
-        np.lexsort(
-            tuple(
-                key[counted]
-                for key in (
-                    columns.message,
-                    numbers["seq"],
-                    numbers["boot_count"],
-                    numbers["received_ms"],
-                    columns.terminal,
-                )
-            )
-        )
-    ]
+    order = columns.sorted(
+        counted,
+        numbers["seq"],
+        numbers["boot_count"],
+        numbers["received_ms"],
+        columns.terminal,
+    )
     clocks = judge_clocks(
         Times(
             columns.terminal[order],
@@ -124,7 +123,13 @@ def _columns(registered: pa.Table) -> _Columns:
     order = np.lexsort((numbers["line"], objects))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    return _Columns(ranks(registered["device_no"]), ranks(registered["message_id"]), place, numbers)
+    return _Columns(
+        ranks(registered["device_no"]),
+        codes(registered["message_id"]),
+        prefixes(registered["message_id"]),
+        place,
+        numbers,
+    )
 
 
 def _history(
@@ -138,9 +143,7 @@ def _history(
 ) -> np.ndarray:
     """Set the flags of a terminal's history; int8 ignition state that counts, -1 as reported."""
     kinds = np.asarray(single(registered["message_type"]))
-    order = counted[
-        np.lexsort((columns.message[counted], event[counted], columns.terminal[counted]))
-    ]
+    order = columns.sorted(counted, event, columns.terminal)
     terminal = columns.terminal
     boots = order[kinds[order] == MESSAGE_TYPES.index("boot")]
     flags[boots[reboot_loops(terminal[boots], event[boots], rules.terminal)]] |= BIT["REBOOT_LOOP"]

@@ -83,10 +83,13 @@ def split_lines(block: bytes | pa.Buffer) -> pa.BinaryArray:
     return pa.Array.from_buffers(pa.binary(), len(ends), [None, pa.py_buffer(offsets), buffer])
 
 
-def message_bytes(value: bytes | None) -> bytes:
-    """The message without its line terminator; a null record (tombstone) is empty."""
+def message_bytes(value: bytes | None, record: bool = False) -> bytes:
+    """The message without its line terminator; a Kafka `record` has none and is kept as it is.
+    A null record (tombstone) is empty."""
     if value is None:
         return b""
+    if record:
+        return value
     if value.endswith(b"\r\n"):
         return value[:-2]
     return value[:-1] if value.endswith(b"\n") else value

@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas import MESSAGE_TYPES
 from transforms.arrays import NO_TIME, filled_int64
@@ -117,7 +118,23 @@ def _bits(column: pa.Array) -> np.ndarray:
         hashes = [zlib.crc32(text.encode()) for text in encoded.dictionary.to_pylist()]
         table = np.array([*hashes, 1], np.uint64)
         return table[filled_int64(encoded.indices, len(hashes))]
+    if pa.types.is_list(kind):
+        return _list_bits(column)
     if pa.types.is_nested(kind):
         texts = (repr(value).encode() for value in column.to_pylist())
         return np.fromiter((zlib.crc32(text) for text in texts), np.uint64, len(column))
     return filled_int64(column, NO_TIME).view(np.uint64)
+
+
+def _list_bits(column: pa.ListArray) -> np.ndarray:
+    lengths = np.asarray(pc.list_value_length(column).fill_null(0), np.int64)
+    bits = lengths.astype(np.uint64)
+    filled = np.flatnonzero(lengths)
+    if len(filled):
+        starts = np.cumsum(lengths) - lengths
+        position = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+        mixed = _bits(column.flatten()) * _MULTIPLIER
+        mixed ^= mixed >> np.uint64(31)
+        mixed *= position.astype(np.uint64) * np.uint64(2) + np.uint64(1)
+        bits[filled] += np.add.reduceat(mixed, starts[filled])
+    return bits

@@ -6,6 +6,7 @@ verdicts on it and the bindings.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,7 +163,7 @@ def settle(
     uploads = prepared.uploads
     message_type = uploads.message_type
     if not len(uploads):
-        empty = pa.RecordBatch.from_pylist([], schema=telemetry_schema(message_type))
+        empty = pa.RecordBatch.from_pylist([], schema=rows_schema(message_type))
         nothing = pa.RecordBatch.from_pylist([], schema=PARTIALS)
         return Settled(message_type, empty, np.empty(0, np.int64), nothing, good)
     dated = _date(prepared, ruled)
@@ -252,10 +253,31 @@ def _telemetry(
         columns[name] = head.column(name).take(at)
     for field in payload_fields(uploads.message_type):
         columns[field.name] = rows.column(field.name)
-    schema = telemetry_schema(uploads.message_type)
-    return pa.RecordBatch.from_arrays(
-        [columns[name] for name in schema.names],
-        schema=pa.schema([f.with_type(columns[f.name].type) for f in schema]),
+    schema = rows_schema(uploads.message_type)
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+REPEATED = frozenset(
+    [
+        "message_id",
+        "device_no",
+        "vehicle_id",
+        "time_source",
+        "binding_status",
+        "topic",
+        "object",
+        "device_gen",
+        "firmware_version",
+    ]
+)
+
+
+@functools.cache
+def rows_schema(message_type: str) -> pa.Schema:
+    """`telemetry_schema` with texts that repeat over samples as dictionaries."""
+    texts = pa.dictionary(pa.int32(), pa.string())
+    return pa.schema(
+        [f.with_type(texts) if f.name in REPEATED else f for f in telemetry_schema(message_type)]
     )
 
 

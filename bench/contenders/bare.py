@@ -11,9 +11,17 @@ import pyruhvro
 
 from bench.contenders import python_rules
 
-TYPES = {"ign": pa.bool_(), "odo": pa.int64(), "ts": pa.int64(), "nos": pa.int64(),
-         "fix": pa.int64(), "door": pa.int64(), "rssi": pa.int64(), "dtc": pa.list_(pa.string()),
-         "tp": pa.list_(pa.float64())}
+TYPES = {
+    "ign": pa.bool_(),
+    "odo": pa.int64(),
+    "ts": pa.int64(),
+    "nos": pa.int64(),
+    "fix": pa.int64(),
+    "door": pa.int64(),
+    "rssi": pa.int64(),
+    "dtc": pa.list_(pa.string()),
+    "tp": pa.list_(pa.float64()),
+}
 BOOLEANS = ("ign", "eng", "chg", "dopen", "lock", "hl")
 
 
@@ -33,9 +41,15 @@ def json_schema(kind: str) -> pa.Schema:
         return pa.bool_() if key in BOOLEANS else TYPES.get(key, pa.float64())
 
     fields = pa.struct([(key, typed(key)) for key in python_rules.JSON_NAMES[kind]])
-    head = [("device_no", pa.string()), ("type", pa.string()), ("fw", pa.string()),
-            ("boot", pa.int64()), ("seq", pa.int64()), ("ts", pa.int64()),
-            ("timestamp", pa.string())]
+    head = [
+        ("device_no", pa.string()),
+        ("type", pa.string()),
+        ("fw", pa.string()),
+        ("boot", pa.int64()),
+        ("seq", pa.int64()),
+        ("ts", pa.int64()),
+        ("timestamp", pa.string()),
+    ]
     payload = ("data", pa.list_(fields)) if kind == "gps" else ("d", fields)
     return pa.schema([*head, payload])
 

@@ -9,6 +9,8 @@ from runners.config import Config
 def run(archive: Path, out: Path) -> None:
     """Archive to the lake `out`."""
     run_backfill(
-        archive=str(archive), bindings=str(archive / "device_binding.csv"), lake=str(out),
+        archive=str(archive),
+        bindings=str(archive / "device_binding.csv"),
+        lake=str(out),
         config=Config(schemas=str(archive / "schemas")),
     )

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from bench.contenders import python_rules as rules
 from bench.contenders.output import MINUTES, ROWS, plain
+from bench.contenders.python_minutes import MINUTE, Minute
 
 CHUNK = 5_000
 HOUR = 3_600_000
@@ -29,8 +30,19 @@ FIXES = {0: "NONE", 1: "NONE", 2: "TWO_D", 3: "THREE_D", 4: "DEAD_RECKONING"}
 class Upload:
     """One upload on its way: its place, its envelope and its samples as dicts."""
 
-    __slots__ = ("place", "message_id", "device_no", "firmware", "boot", "seq", "received",
-                 "samples", "flags", "source", "shift")
+    __slots__ = (
+        "boot",
+        "device_no",
+        "firmware",
+        "flags",
+        "message_id",
+        "place",
+        "received",
+        "samples",
+        "seq",
+        "shift",
+        "source",
+    )
 
     def __init__(self, place, message_id, device_no, firmware, boot, seq, received, samples):
         self.place, self.message_id, self.device_no = place, message_id, device_no
@@ -107,8 +119,16 @@ def from_json(message: dict, place: tuple, kind: str) -> Upload:
     if kind == "gps":
         for sample in samples:
             sample["fix_type"] = FIXES.get(sample["fix_type"], "UNKNOWN")
-    return Upload(place, message_id, device_no, message.get("fw"), boot, seq,
-                  received_ms(message["timestamp"]), samples)
+    return Upload(
+        place,
+        message_id,
+        device_no,
+        message.get("fw"),
+        boot,
+        seq,
+        received_ms(message["timestamp"]),
+        samples,
+    )
 
 
 @functools.cache
@@ -123,8 +143,16 @@ def from_avro(datum: dict, place: tuple, kind: str) -> Upload:
         samples = datum["samples"]
     else:
         samples = [{key: datum[key] for key in rules.COLUMNS["log"]}]
-    return Upload(place, datum["message_id"], datum["device_no"], datum["firmware_version"],
-                  datum["boot_count"], datum["seq"], datum["received_time"], samples)
+    return Upload(
+        place,
+        datum["message_id"],
+        datum["device_no"],
+        datum["firmware_version"],
+        datum["boot_count"],
+        datum["seq"],
+        datum["received_time"],
+        samples,
+    )
 
 
 def first_of_each(uploads: Iterator[Upload]) -> list[Upload]:
@@ -190,11 +218,19 @@ def rows_of(upload: Upload, kind: str, bindings: Bindings, minutes: dict, steps)
     """The telemetry rows of one upload; adds what it did to `minutes`."""
     name, line, partition, offset = upload.place
     head = {
-        "message_id": upload.message_id, "device_no": upload.device_no,
-        "received_time": upload.received, "time_source": upload.source,
-        "topic": f"message-{kind}", "partition": partition, "offset": offset, "object": name,
-        "line": line, "device_gen": "STS", "firmware_version": upload.firmware,
-        "boot_count": upload.boot, "seq": upload.seq,
+        "message_id": upload.message_id,
+        "device_no": upload.device_no,
+        "received_time": upload.received,
+        "time_source": upload.source,
+        "topic": f"message-{kind}",
+        "partition": partition,
+        "offset": offset,
+        "object": name,
+        "line": line,
+        "device_gen": "STS",
+        "firmware_version": upload.firmware,
+        "boot_count": upload.boot,
+        "seq": upload.seq,
     }
     fallback = upload.source == "RECEIVED_FALLBACK"
     counted = not fallback or len(upload.samples) == 1
@@ -203,16 +239,25 @@ def rows_of(upload: Upload, kind: str, bindings: Bindings, minutes: dict, steps)
         time = upload.received if fallback else sample["device_time"] - upload.shift
         vehicle, status, version = bindings.find(upload.device_no, time)
         flags = upload.flags + flags
-        rows.append({**head, **sample, "sample_idx": number, "event_time": time,
-                     "vehicle_id": vehicle, "binding_status": status, "binding_version": version,
-                     "quality_flags": flags})
+        rows.append(
+            {
+                **head,
+                **sample,
+                "sample_idx": number,
+                "event_time": time,
+                "vehicle_id": vehicle,
+                "binding_status": status,
+                "binding_version": version,
+                "quality_flags": flags,
+            }
+        )
         vehicles.append(vehicle)
         if vehicle is None or not counted:
             continue
-        key = (vehicle, time // 60_000)
+        key = (vehicle, time // MINUTE)
         minute = minutes.get(key)
         if minute is None:
-            minute = minutes[key] = rules.Minute(*key)
+            minute = minutes[key] = Minute(*key)
         minute.add(sample, flags, time, upload, kind)
         if steps and (step := steps[number]) and vehicles[step[0]] == vehicle:
             minute.distance += step[1]
@@ -239,8 +284,9 @@ class RowWriter:
             day = dt.datetime.fromtimestamp(hour * 3600, dt.UTC)
             folder = self.folder / f"date={day:%Y-%m-%d}" / f"hour={day:%H}"
             folder.mkdir(parents=True)
-            self.files[hour] = pq.ParquetWriter(folder / "rows.parquet", self.schema,
-                                                compression="zstd")
+            self.files[hour] = pq.ParquetWriter(
+                folder / "rows.parquet", self.schema, compression="zstd"
+            )
         self.files[hour].write_table(pa.Table.from_pylist(self.rows.pop(hour), self.schema))
 
     def close(self) -> None:

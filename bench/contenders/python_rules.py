@@ -1,4 +1,4 @@
-"""docs/rules.md for one message at a time: clock, quality, terminals, distance, minutes."""
+"""docs/rules.md for one message at a time: quality, distance, clock, terminals."""
 
 from collections import defaultdict
 from math import asin, cos, radians, sin, sqrt
@@ -9,30 +9,45 @@ EPOCHS = (0, 315_964_800_000, 946_684_800_000)
 WEEK_ROLL = 7168 * DAY
 FIELDS = {
     "gps": (
-        ("lat", "lat_deg", -90, 90, ()), ("lon", "lon_deg", -180, 180, ()),
+        ("lat", "lat_deg", -90, 90, ()),
+        ("lon", "lon_deg", -180, 180, ()),
         ("alt", "altitude_m", -500, 9000, (-777, -236.8)),
-        ("sp", "speed_kmh", 0, 300, (255, 410.383, 65535)), ("hd", "heading_deg", 0, 360, (65535,)),
-        ("dop", "hdop", 0, 99, (99.9, 99.99)), ("acc", "accuracy_m", 0, 100_000, (65535,)),
+        ("sp", "speed_kmh", 0, 300, (255, 410.383, 65535)),
+        ("hd", "heading_deg", 0, 360, (65535,)),
+        ("dop", "hdop", 0, 99, (99.9, 99.99)),
+        ("acc", "accuracy_m", 0, 100_000, (65535,)),
         ("nos", "satellites", 0, 128, (255,)),
     ),
     "log": (
-        ("lat", "lat_deg", -90, 90, ()), ("lon", "lon_deg", -180, 180, ()),
+        ("lat", "lat_deg", -90, 90, ()),
+        ("lon", "lon_deg", -180, 180, ()),
         ("spd", "speed_kmh", 0, 300, (255, 410.383, 65535)),
         ("odo", "odometer_m", 0, 4_000_000_000, (4_294_967_295,)),
-        ("fuel", "fuel_level_pct", 0, 100, (255,)), ("soc", "ev_soc_pct", 0, 100, (255,)),
+        ("fuel", "fuel_level_pct", 0, 100, (255,)),
+        ("soc", "ev_soc_pct", 0, 100, (255,)),
         ("bat", "aux_battery_v", 0, 40, (255, 65535)),
         ("bbat", "backup_battery_v", 0, 40, (255, 65535)),
         ("rpm", "engine_rpm", 0, 16383, (16383.75, 65535)),
         ("ct", "coolant_temp_c", -40, 214, (215, 255)),
-        ("cab", "cabin_temp_c", -60, 100, (215, 255)), ("hd", "heading_deg", 0, 360, (65535,)),
-        ("door", "door_state_bits", 0, 63, (255,)), ("rssi", "cell_rssi_dbm", -150, 0, (99, 255)),
+        ("cab", "cabin_temp_c", -60, 100, (215, 255)),
+        ("hd", "heading_deg", 0, 360, (65535,)),
+        ("door", "door_state_bits", 0, 63, (255,)),
+        ("rssi", "cell_rssi_dbm", -150, 0, (99, 255)),
     ),
 }
 PLAIN = {
     "gps": {"ts": "device_time", "fix": "fix_type"},
-    "log": {"ts": "device_time", "ign": "ignition_on", "eng": "engine_running",
-            "chg": "ev_charging", "dopen": "door_open", "lock": "locked", "hl": "headlamp_on",
-            "tp": "tire_pressure_kpa", "dtc": "dtc_codes"},
+    "log": {
+        "ts": "device_time",
+        "ign": "ignition_on",
+        "eng": "engine_running",
+        "chg": "ev_charging",
+        "dopen": "door_open",
+        "lock": "locked",
+        "hl": "headlamp_on",
+        "tp": "tire_pressure_kpa",
+        "dtc": "dtc_codes",
+    },
 }
 JSON_NAMES = {kind: {**{f[0]: f[1] for f in FIELDS[kind]}, **PLAIN[kind]} for kind in FIELDS}
 COLUMNS = {kind: tuple(names.values()) for kind, names in JSON_NAMES.items()}
@@ -47,8 +62,12 @@ def quiet_range(lo: float, hi: float, sentinels: tuple) -> tuple[float, float]:
     return lo, hi
 
 
-CHECKS = {kind: tuple((name, *quiet_range(lo, hi, known), lo, hi, known)
-                      for _, name, lo, hi, known in fields) for kind, fields in FIELDS.items()}
+CHECKS = {
+    kind: tuple(
+        (name, *quiet_range(lo, hi, known), lo, hi, known) for _, name, lo, hi, known in fields
+    )
+    for kind, fields in FIELDS.items()
+}
 
 
 def in_order(samples: list[dict]) -> list[dict]:
@@ -115,13 +134,18 @@ def drive(samples: list[tuple[dict, list]]) -> list[tuple[int, float] | None]:
             continue
         far = metres(at[1], at[2], lat, lon)
         if far <= 70 * max((time - at[3]) / 1000, 1):
-            parked = far < 20 and at[4] is not None and at[4] < 1 and (
-                here[4] is not None and here[4] < 1)
+            parked = (
+                far < 20
+                and at[4] is not None
+                and at[4] < 1
+                and (here[4] is not None and here[4] < 1)
+            )
             steps[-1] = (at[0], 0.0 if parked else far)
             at, streak = here, 0
             continue
         near = streak and metres(candidate[1], candidate[2], lat, lon) <= 70 * max(
-            (time - candidate[3]) / 1000, 1)
+            (time - candidate[3]) / 1000, 1
+        )
         streak = streak + 1 if near else 1
         candidate = here
         if streak == 3:
@@ -139,8 +163,11 @@ def set_clocks(uploads: list) -> None:
     for own in by_terminal.values():
         own.sort(key=lambda u: (u.received, u.boot, u.seq, u.message_id))
         latest = [u.samples[-1]["device_time"] for u in own]
-        zones = zone_shifts([at - u.received for at, u in zip(latest, own, strict=True)],
-                            latest, [u.received for u in own])
+        zones = zone_shifts(
+            [at - u.received for at, u in zip(latest, own, strict=True)],
+            latest,
+            [u.received for u in own],
+        )
         run: list = []
         for upload, at, zone in zip(own, latest, zones, strict=True):
             d = at - upload.received
@@ -219,8 +246,11 @@ def judge_terminals(uploads: list, vehicle_at) -> None:
     by_terminal = defaultdict(list)
     for upload in uploads:
         sample, flags = upload.samples[0]
-        time = (upload.received if upload.source == "RECEIVED_FALLBACK"
-                else sample["device_time"] - upload.shift)
+        time = (
+            upload.received
+            if upload.source == "RECEIVED_FALLBACK"
+            else sample["device_time"] - upload.shift
+        )
         by_terminal[upload.device_no].append((time, upload.message_id, sample, flags))
     for device_no, own in by_terminal.items():
         own.sort(key=lambda report: report[:2])
@@ -244,100 +274,3 @@ def judge_terminals(uploads: list, vehicle_at) -> None:
                 for sample, flags in chatter[2]:
                     flags.append("IGNITION_CHATTER")
                     sample["_ignition"] = before[0]
-
-
-class Minute:
-    """What one vehicle did in one minute."""
-
-    __slots__ = (
-        "vehicle", "minute", "devices", "uploads", "samples", "flagged", "speed_min", "speed_max",
-        "speed_sum", "speed_n", "sumsq", "distance", "odo_first", "odo_last", "resets", "driving",
-        "idle", "ignition", "overspeed", "battery_min", "last", "first_time", "last_time",
-        "first_place", "last_place",
-    )
-
-    def __init__(self, vehicle: str, minute: int):
-        self.vehicle, self.minute = vehicle, minute
-        self.devices: set[str] = set()
-        self.uploads: set[str] = set()
-        self.samples = self.flagged = self.speed_n = self.resets = 0
-        self.driving = self.idle = self.ignition = self.overspeed = 0
-        self.speed_sum = self.sumsq = self.distance = 0.0
-        self.speed_min = self.speed_max = self.battery_min = None
-        self.first_time = self.last_time = self.first_place = self.last_place = None
-        self.odo_first = self.odo_last = None
-        self.last: dict = {}
-
-    def add(self, sample: dict, flags: list[str], time: int, upload, kind: str) -> None:
-        self.devices.add(upload.device_no)
-        self.uploads.add(upload.message_id)
-        self.samples += 1
-        jump = False
-        if flags:
-            self.flagged += 1
-            jump = "GPS_JUMP" in flags
-        speed = sample.get("speed_kmh")
-        if speed is not None:
-            self.speed_n += 1
-            self.speed_sum += speed
-            self.sumsq += speed * speed
-            if self.speed_min is None or speed < self.speed_min:
-                self.speed_min = speed
-            if not jump and (self.speed_max is None or speed > self.speed_max):
-                self.speed_max = speed
-        at = (time, upload.message_id)
-        if self.first_time is None or time < self.first_time:
-            self.first_time = time
-        if self.last_time is None or time > self.last_time:
-            self.last_time = time
-        if sample["lat_deg"] is not None and not jump:
-            if self.first_place is None or at < self.first_place[0]:
-                self.first_place = (at, sample["lat_deg"], sample["lon_deg"])
-            if self.last_place is None or at >= self.last_place[0]:
-                self.last_place = (at, sample["lat_deg"], sample["lon_deg"])
-        if kind == "log":
-            self.add_report(sample, flags, at, speed)
-        elif speed is not None:
-            self.driving += speed >= 5
-            self.overspeed += speed > 110
-
-    def add_report(self, sample: dict, flags: list[str], at: tuple, speed: float | None) -> None:
-        self.resets += "ODO_RESET" in flags
-        odometer = sample.get("odometer_m")
-        if odometer is not None:
-            if self.odo_first is None or at < self.odo_first[0]:
-                self.odo_first = (at, odometer)
-            if self.odo_last is None or at >= self.odo_last[0]:
-                self.odo_last = (at, odometer)
-        if sample.pop("_ignition", sample.get("ignition_on")):
-            self.ignition += 60
-            if speed is not None and speed < 1:
-                self.idle += 60
-        volts = sample.get("aux_battery_v")
-        if volts is not None and (self.battery_min is None or volts < self.battery_min):
-            self.battery_min = volts
-        for name in ("aux_battery_v", "fuel_level_pct", "ev_soc_pct"):
-            value = sample.get(name)
-            if value is not None and (name not in self.last or at >= self.last[name][0]):
-                self.last[name] = (at, value)
-
-    def row(self) -> dict:
-        last = {name: value for name, (_, value) in self.last.items()}
-        first_place, last_place = self.first_place or (None,) * 3, self.last_place or (None,) * 3
-        return {
-            "vehicle_id": self.vehicle, "minute": self.minute * MINUTE, "revision": 0,
-            "device_nos": sorted(self.devices), "n_uploads": len(self.uploads),
-            "n_samples": self.samples, "n_flagged": self.flagged,
-            "speed_min_kmh": self.speed_min, "speed_max_kmh": self.speed_max,
-            "speed_sum_kmh": self.speed_sum, "speed_n": self.speed_n, "speed_sumsq": self.sumsq,
-            "distance_gps_m": self.distance, "odo_resets": self.resets,
-            "odo_first_m": self.odo_first and self.odo_first[1],
-            "odo_last_m": self.odo_last and self.odo_last[1],
-            "driving_s": self.driving, "idle_s": self.idle, "ignition_on_s": self.ignition,
-            "overspeed_s": self.overspeed, "aux_battery_min_v": self.battery_min,
-            "aux_battery_last_v": last.get("aux_battery_v"),
-            "fuel_last_pct": last.get("fuel_level_pct"), "soc_last_pct": last.get("ev_soc_pct"),
-            "first_time": self.first_time, "last_time": self.last_time,
-            "first_lat_deg": first_place[1], "first_lon_deg": first_place[2],
-            "last_lat_deg": last_place[1], "last_lon_deg": last_place[2],
-        }

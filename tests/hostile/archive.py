@@ -57,7 +57,9 @@ def write_archive(folder: Path, cases: Sequence[Case]) -> Written:
             if is_record:
                 _write_records(path, topic, values)
             else:
-                path.write_bytes(gzip.compress(b"".join(v + b"\n" for v in values if v is not None)))
+                path.write_bytes(
+                    gzip.compress(b"".join(v + b"\n" for v in values if v is not None))
+                )
     (folder / "schemas").mkdir()
     for number, writer in WRITERS.items():
         (folder / "schemas" / f"{number}.avsc").write_text(json.dumps(writer))

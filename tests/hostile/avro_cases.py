@@ -10,24 +10,32 @@ import fastavro
 
 from schemas import load
 
-from .case import DEVICE_TIME, DEAD, EITHER, FACT, Corpus
+from .case import DEAD, DEVICE_TIME, EITHER, FACT, Corpus
 
-LOG, GPS, SMALL, BINDING = 1, 2, 3, 7
+LOG, GPS, SMALL, OLDER, BINDING = 1, 2, 3, 5, 7
 SMALL_LOG = {
     "type": "record", "name": "MessageLog", "namespace": "fleet.telemetry.v1", "fields": [
         {"name": "message_id", "type": "string"},
         {"name": "device_no", "type": "string"},
         {"name": "received_time", "type": {"type": "long", "logicalType": "timestamp-millis"}},
-        {"name": "device_time", "type": ["null", {"type": "long", "logicalType": "timestamp-millis"}],
-         "default": None},
+        {"name": "device_time",
+         "type": ["null", {"type": "long", "logicalType": "timestamp-millis"}], "default": None},
         {"name": "speed_kmh", "type": ["null", "float"], "default": None},
         {"name": "dtc_codes", "type": {"type": "array", "items": "string"}, "default": []},
     ],
 }  # fmt: skip
+OLDER_LOG = {
+    **SMALL_LOG,
+    "fields": [
+        {"name": "speed_kmh", "type": "int"} if field["name"] == "speed_kmh" else field
+        for field in SMALL_LOG["fields"]
+    ],
+}
 WRITERS: dict[int, dict[str, Any]] = {
     LOG: load("message_log").avro,
     GPS: load("message_gps").avro,
     SMALL: SMALL_LOG,
+    OLDER: OLDER_LOG,
     BINDING: load("device_binding").avro,
 }
 BAD = {"BAD_AVRO"}
@@ -90,7 +98,9 @@ def add_avro(corpus: Corpus) -> None:
     _samples(corpus)
 
 
-def _add(corpus: Corpus, name: str, message: Any, expect: str, errors: Any = (), **more: Any) -> None:
+def _add(
+    corpus: Corpus, name: str, message: Any, expect: str, errors: Any = (), **more: Any
+) -> None:
     corpus.add(f"avro_{name}", message, expect, errors, record=True, **more)
 
 
@@ -127,8 +137,19 @@ def _truncations(corpus: Corpus) -> None:
 
 
 def _trailing(corpus: Corpus) -> None:
-    for name, tail in {"nul": b"\0", "nuls": b"\0" * 100, "newline": b"\n", "byte": b"\x02"}.items():
-        _add(corpus, f"trailing_{name}", lambda d, tail=tail: frame(SMALL, small(d)) + tail, DEAD, BAD)
+    for name, tail in {
+        "nul": b"\0",
+        "nuls": b"\0" * 100,
+        "newline": b"\n",
+        "byte": b"\x02",
+    }.items():
+        _add(
+            corpus,
+            f"trailing_{name}",
+            lambda d, tail=tail: frame(SMALL, small(d)) + tail,
+            DEAD,
+            BAD,
+        )
     _add(corpus, "trailing_datum", lambda d: frame(SMALL, small(d) + small(d + "B")), DEAD, BAD)
 
 
@@ -139,7 +160,11 @@ def _scalars(corpus: Corpus) -> None:
         _add(corpus, f"union_branch_{index}", log(boot_count=varint(index)), DEAD, BAD)
     for length in (-1, 2**31, 2**40, 2**62, -(2**63)):
         _add(corpus, f"string_length_{length}", log(device_no=varint(length)), DEAD, BAD)
-    for name, spoiled in {"ff": b"\xff\xfe", "surrogate": b"\xed\xa0\x80", "cut": b"\xea\xb0"}.items():
+    for name, spoiled in {
+        "ff": b"\xff\xfe",
+        "surrogate": b"\xed\xa0\x80",
+        "cut": b"\xea\xb0",
+    }.items():
         text = varint(len(spoiled)) + spoiled
         _add(corpus, f"not_utf8_{name}", log(firmware_version=varint(1) + text), DEAD,
              BAD | {"BAD_ENCODING"})  # fmt: skip
@@ -157,10 +182,14 @@ def _scalars(corpus: Corpus) -> None:
         _add(corpus, f"odometer_{number}", log(odometer_m=varint(1) + varint(number)), FACT)
         _add(corpus, f"device_time_{number}", log(device_time=varint(1) + varint(number)), EITHER)
         _add(corpus, f"received_time_{number}", log(received_time=varint(number)), EITHER)
+    for speed in (43, 2**24 + 1):
+        build = lambda d, s=speed: frame(OLDER, datum(OLDER_LOG, d, speed_kmh=varint(s)))  # noqa: E731
+        flags = ["OUT_OF_RANGE"] * (speed > 300)
+        _add(corpus, f"older_integer_speed_{speed}", build, FACT, flags=flags)
     _add(corpus, "varint_11_bytes", log(seq=varint(1) + b"\xff" * 11 + b"\1"), DEAD, BAD)
     _add(corpus, "varint_200_bytes", log(seq=varint(1) + b"\x80" * 200), DEAD, BAD)
     _add(corpus, "varint_padded_zero", log(seq=varint(1) + b"\x80\x80\0"), EITHER)
-    _add(corpus, "int_beyond_32_bits", log(boot_count=varint(1) + varint(2**40)), EITHER)
+    _add(corpus, "int_beyond_32_bits", log(boot_count=varint(1) + varint(2**40)), DEAD, BAD)
     _add(corpus, "boolean_2", log(ignition_on=varint(1) + b"\2"), EITHER)
 
 

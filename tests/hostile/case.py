@@ -43,7 +43,7 @@ class Corpus:
     def add(
         self,
         name: str,
-        message: bytes | None | Callable[[str], bytes],
+        message: bytes | Callable[[str], bytes] | None,
         expect: str,
         errors: Iterable[str] = (),
         flags: Iterable[str] = (),
@@ -66,7 +66,10 @@ class Corpus:
         self.add(name, message, FACT, **more)
 
     def dead(
-        self, name: str, message: bytes | None | Callable[[str], bytes], errors: Iterable[str] = (),
+        self,
+        name: str,
+        message: bytes | Callable[[str], bytes] | None,
+        errors: Iterable[str] = (),
         **more: object,
     ) -> None:
         self.add(name, message, DEAD, errors, **more)

@@ -23,7 +23,9 @@ def _frames(corpus: Corpus) -> None:
     corpus.dead("csa_star_only", lambda d: PLAIN(d)[:-2], BROKEN)
     corpus.dead("csa_one_digit", lambda d: PLAIN(d)[:-1], BROKEN)
     corpus.dead("csa_letters_checksum", lambda d: PLAIN(d)[:-2] + b"ZZ", BROKEN)
-    corpus.dead("csa_wrong_checksum", lambda d: PLAIN(d).replace(b"0482134", b"0482135"), "CHECKSUM")
+    corpus.dead(
+        "csa_wrong_checksum", lambda d: PLAIN(d).replace(b"0482134", b"0482135"), "CHECKSUM"
+    )
     corpus.dead("csa_swapped_digit", lambda d: PLAIN(d)[:-2] + PLAIN(d)[-2:][::-1], "CHECKSUM")
     corpus.dead("csa_garbage_after", lambda d: PLAIN(d) + b"garbage", BROKEN)
     corpus.dead("csa_two_frames", lambda d: PLAIN(d) + PLAIN(d + "B"), BROKEN)
@@ -32,7 +34,9 @@ def _frames(corpus: Corpus) -> None:
     corpus.dead("csa_not_utf8", lambda d: csa(PLAIN(d)[1:-3] + b"\xff"), BROKEN | {"BAD_ENCODING"})
     corpus.dead("csa_json_inside", lambda d: csa('CSA,{"device_no":"' + d + '"}'), "TRUNCATED")
     corpus.dead("csa_cut_column", lambda d: PLAIN(d)[:60], "TRUNCATED")
-    corpus.dead("csa_oversize", lambda d: csa(CSA_COLUMNS.format(phone=d) + "," * 300_000), "OVERSIZE")
+    corpus.dead(
+        "csa_oversize", lambda d: csa(CSA_COLUMNS.format(phone=d) + "," * 300_000), "OVERSIZE"
+    )
     corpus.either("csa_lower_checksum", lambda d: PLAIN(d)[:-2] + PLAIN(d)[-2:].lower())
     corpus.either("csa_space_before", lambda d: b" " + PLAIN(d))
     corpus.either("csa_lower_name", lambda d: csa(PLAIN(d)[1:-3].replace(b"CSA", b"csa")))

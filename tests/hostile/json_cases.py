@@ -52,9 +52,7 @@ def add_bytes(corpus: Corpus) -> None:
     """Bytes that are not UTF-8, in a value and in a key, and other ways to spoil an encoding."""
     for name, value in json_texts.NOT_UTF8.items():
         quoted = b'"' + value + b'"'
-        corpus.dead(
-            f"utf8_{name}_value", lambda d, q=quoted: spliced(d, fw=q), "BAD_ENCODING"
-        )
+        corpus.dead(f"utf8_{name}_value", lambda d, q=quoted: spliced(d, fw=q), "BAD_ENCODING")
         corpus.dead(
             f"utf8_{name}_key",
             lambda d, q=quoted: spliced(d, unknown=b"{" + q + b":1}"),
@@ -150,7 +148,7 @@ def add_truncations(corpus: Corpus, count: int) -> None:
 
     def whole(device_no: str) -> bytes:
         second = {"ts": 1705278613000, "lat": 37.5, "q": [{"a": None}, "b\\", True], "fix": 3}
-        upload = envelope(device_no, "gps", note="서울 \"quoted\"", sw=[1, -2.5e3])
+        upload = envelope(device_no, "gps", note='서울 "quoted"', sw=[1, -2.5e3])
         upload["data"].append(second)
         return text(upload)
 
@@ -188,17 +186,30 @@ def add_nesting(corpus: Corpus) -> None:
         corpus.dead(f"deep_{depth}_open_unknown", unknown(b"[" * depth), broken)
     corpus.dead("deep_open_objects", b'{"a":' * 40_000, broken)
     corpus.dead("deep_mixed_open", b'[{"":' * 40_000, broken)
-    corpus.dead("deep_tire_pressure", lambda d: text(envelope(d)).replace(
-        b'"bat":', b'"tp":' + b"[" * 5_000 + b"]" * 5_000 + b',"bat":'), too_deep)
+    corpus.dead(
+        "deep_tire_pressure",
+        lambda d: text(envelope(d)).replace(
+            b'"bat":', b'"tp":' + b"[" * 5_000 + b"]" * 5_000 + b',"bat":'
+        ),
+        too_deep,
+    )
     corpus.dead("deep_data", lambda d: without(envelope(d, "gps"), "data")[:-1]
                 + b',"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}", too_deep,
                 topic="message-gps")  # fmt: skip
     corpus.dead("deep_data_samples", lambda d: without(envelope(d, "gps"), "data")[:-1]
                 + b',"data":[' + b'{"data":[' * 20_000 + b"]}" * 20_000 + b"]}", too_deep,
                 topic="message-gps")  # fmt: skip
-    corpus.dead("deep_in_type", lambda d: text(envelope(d)).replace(
-        b'"log"', b"[" * 20_000 + b"]" * 20_000), too_deep)
-    corpus.dead("deep_in_device_no", lambda d: text(envelope(d)).replace(
-        b'"' + d.encode() + b'"', b"[" * 20_000 + b"]" * 20_000), too_deep)
+    corpus.dead(
+        "deep_in_type",
+        lambda d: text(envelope(d)).replace(b'"log"', b"[" * 20_000 + b"]" * 20_000),
+        too_deep,
+    )
+    corpus.dead(
+        "deep_in_device_no",
+        lambda d: text(envelope(d)).replace(
+            b'"' + d.encode() + b'"', b"[" * 20_000 + b"]" * 20_000
+        ),
+        too_deep,
+    )
     corpus.fact("brackets_in_a_string", lambda d: spliced(d, fw=b'"' + b"[" * 100_000 + b'"'))
     corpus.fact("brackets_after_escapes", lambda d: spliced(d, fw=b'"\\\\\\"' + b"{" * 40 + b'"'))

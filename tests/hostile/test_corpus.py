@@ -26,9 +26,7 @@ def strict(value):
         return int(digits) if len(digits) < 50 else float(digits)
 
     text = value.decode("utf-8")
-    return json.loads(
-        text, object_pairs_hook=once, parse_constant=constant, parse_int=integer
-    )
+    return json.loads(text, object_pairs_hook=once, parse_constant=constant, parse_int=integer)
 
 
 def readable(value):

@@ -7,6 +7,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -24,6 +26,7 @@ class Result:
     """What the job made of the archive, by place (object, line)."""
 
     written: object
+    lake: Path
     facts: dict
     dead: dict
     ledger: dict
@@ -58,7 +61,7 @@ def result(tmp_path_factory):
     ]  # fmt: skip
     for row in rows_of(lake, "dead_letters", columns):
         dead[row["source_object"], row["source_line"]].append(row)
-    return Result(written, facts, dead, said["ledger"], said["peak_mib"])
+    return Result(written, lake, facts, dead, said["ledger"], said["peak_mib"])
 
 
 def test_every_message_is_a_fact_or_a_dead_letter(result):
@@ -109,6 +112,19 @@ def test_good_neighbours_become_facts_with_their_own_values(result):
         if rows != [(neighbour.case.device_no, neighbour.speed_kmh)]:
             wrong.append((place, neighbour.case.name, rows))
     assert wrong == []
+
+
+@pytest.mark.parametrize("tables", ["telemetry_*", "vehicle_minutes"])
+def test_no_number_is_nan_or_infinite(result, tables):
+    found = []
+    for path in sorted(result.lake.glob(f"{tables}/**/*.parquet")):
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+        for name in table.schema.names:
+            if pa.types.is_floating(table[name].type):
+                odd = table.filter(pc.invert(pc.is_finite(table[name])).fill_null(False))
+                found += [(tables, name, value) for value in odd[name].to_pylist()]
+    assert found == []
 
 
 def test_dead_letters_hold_the_exact_bytes(result):

@@ -89,13 +89,15 @@ def add_payloads(corpus: Corpus) -> None:
     for kind in MESSAGE_TYPES:
         key, topic = "d" if kind in REPORT_TYPES else "data", f"message-{kind}"
         corpus.dead(f"{kind}_absent", lacking(kind, key), "SCHEMA", topic=topic)
-        wrong = [None, "x", 1] + [[{}] if key == "d" else {"ts": 1}]
+        wrong = [None, "x", 1, [{}] if key == "d" else {"ts": 1}]
         for value in wrong:
             name = f"{kind}_is_{type(value).__name__}"
             corpus.dead(name, made(kind, **{key: value}), "SCHEMA", topic=topic)
         if key == "d":
             corpus.fact(f"{kind}_empty_report", made(kind, d={}), topic=topic)
-            corpus.fact(f"{kind}_also_data", made(kind, data=[1]), flags="EXTRA_FIELDS", topic=topic)
+            corpus.fact(
+                f"{kind}_also_data", made(kind, data=[1]), flags="EXTRA_FIELDS", topic=topic
+            )
             continue
         corpus.dead(f"{kind}_no_samples", made(kind, data=[]), "EMPTY", topic=topic)
         corpus.fact(f"{kind}_empty_sample", made(kind, data=[{}]), topic=topic)

@@ -13,8 +13,15 @@ DAYS = ("2015-03-07", "2015-03-19", "2016-11-26")
 
 def capmetrics_archive(out: Path, day: str, *options: str) -> Path:
     """Write one day with every twentieth upload sent twice; returns the archive folder."""
-    command = [sys.executable, DATA / "capmetrics_to_archive.py",
-               DATA / "capmetrics" / f"{day}.csv.gz", out, "--duplicate", "0.05", *options]
+    command = [
+        sys.executable,
+        DATA / "capmetrics_to_archive.py",
+        DATA / "capmetrics" / f"{day}.csv.gz",
+        out,
+        "--duplicate",
+        "0.05",
+        *options,
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return out
 
@@ -45,12 +52,12 @@ def zero(samples: list[dict], rng: random.Random) -> None:
 def jump(samples: list[dict], rng: random.Random) -> None:
     start, length = rng.randrange(len(samples)), rng.randint(1, 5)
     east = rng.uniform(2, 9)
-    for sample in samples[start:start + length]:
+    for sample in samples[start : start + length]:
         sample["lon"] += east
 
 
 def scatter(samples: list[dict], rng: random.Random) -> None:
-    for sample in samples[len(samples) // 3:]:
+    for sample in samples[len(samples) // 3 :]:
         sample["lat"] += rng.choice((0, 0, 3, -3))
 
 

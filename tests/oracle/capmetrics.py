@@ -50,10 +50,12 @@ def oracle(archive: Path, bindings: Path) -> Oracle:
         con.execute("set variable bindings = $1", [Path(bindings).as_posix()])
         for script in sorted(SQL.glob("*.sql")):
             con.execute(script.read_text(encoding="utf-8"))
-        return Oracle(**{
-            table: con.sql(f"select * from {table}").to_arrow_table()
-            for table in Oracle.__dataclass_fields__
-        })
+        return Oracle(
+            **{
+                table: con.sql(f"select * from {table}").to_arrow_table()
+                for table in Oracle.__dataclass_fields__
+            }
+        )
 
 
 def compare(lake: Path, expected: Oracle, ledger: Mapping | None = None) -> None:
@@ -90,12 +92,16 @@ class Check:
     def differences(self, con: duckdb.DuckDBPyConnection, shown: int = 8) -> str:
         """The differing rows as text, empty where there are none."""
         unequal = [f"e.{c} is distinct from a.{c}" for c in self.exact]
-        unequal += [f"abs(e.{c} - a.{c}) > {tolerance} * greatest(abs(e.{c}), 1e-3)"
-                    for c, tolerance in self.close]
+        unequal += [
+            f"abs(e.{c} - a.{c}) > {tolerance} * greatest(abs(e.{c}), 1e-3)"
+            for c, tolerance in self.close
+        ]
         columns = [*self.exact, *(c for c, _ in self.close)]
-        pairs = [f"case when {test} then '{c}: expected ' || coalesce(e.{c}::varchar, 'null')"
-                 f" || ', found ' || coalesce(a.{c}::varchar, 'null') end"
-                 for c, test in zip(columns, unequal, strict=True)]
+        pairs = [
+            f"case when {test} then '{c}: expected ' || coalesce(e.{c}::varchar, 'null')"
+            f" || ', found ' || coalesce(a.{c}::varchar, 'null') end"
+            for c, test in zip(columns, unequal, strict=True)
+        ]
         key = ", ".join(f"coalesce(e.{k}, a.{k}) as {k}" for k in self.key)
         query = f"""
             with e as (select *, true as here from ({self.expected})),
@@ -115,35 +121,66 @@ class Check:
         return f"{self.name}: {rows[0][-1]} rows differ\n" + "\n".join(lines)
 
 
-MINUTE_COUNTS = ("device_nos", "n_uploads", "n_samples", "n_flagged", "speed_n", "driving_s",
-                 "overspeed_s", "speed_min_kmh", "speed_max_kmh", "first_ms", "last_ms")
-ROW_FACTS = ("device_no", "vehicle_id", "binding_status", "event_ms", "device_ms", "time_source",
-             "lat_deg", "lon_deg", "speed_kmh", "object", "line", "quality_flags")
+MINUTE_COUNTS = (
+    "device_nos",
+    "n_uploads",
+    "n_samples",
+    "n_flagged",
+    "speed_n",
+    "driving_s",
+    "overspeed_s",
+    "speed_min_kmh",
+    "speed_max_kmh",
+    "first_ms",
+    "last_ms",
+)
+ROW_FACTS = (
+    "device_no",
+    "vehicle_id",
+    "binding_status",
+    "event_ms",
+    "device_ms",
+    "time_source",
+    "lat_deg",
+    "lon_deg",
+    "speed_kmh",
+    "object",
+    "line",
+    "quality_flags",
+)
 CHECKS = (
     Check(
-        "samples per terminal", "select * from samples_per_terminal",
+        "samples per terminal",
+        "select * from samples_per_terminal",
         "select device_no, count(*) as n_samples from lake_telemetry_gps group by all",
-        ("device_no",), ("n_samples",),
+        ("device_no",),
+        ("n_samples",),
     ),
     Check(
-        "rows by flag", "select * from flag_counts",
+        "rows by flag",
+        "select * from flag_counts",
         """select flag, count(*) filter (list_contains(quality_flags, flag)) as n_rows
            from lake_telemetry_gps cross join (select flag from flag_counts) group by all""",
-        ("flag",), ("n_rows",),
+        ("flag",),
+        ("n_rows",),
     ),
     Check(
-        "telemetry_gps", "select * from telemetry",
+        "telemetry_gps",
+        "select * from telemetry",
         """select * replace (list_sort(quality_flags) as quality_flags),
                   epoch_ms(event_time) as event_ms, epoch_ms(device_time) as device_ms
            from lake_telemetry_gps""",
-        ("message_id", "sample_idx"), ROW_FACTS,
+        ("message_id", "sample_idx"),
+        ROW_FACTS,
     ),
     Check(
-        "vehicle_minutes", "select *, 0 as revision from minutes",
+        "vehicle_minutes",
+        "select *, 0 as revision from minutes",
         """select * replace (list_sort(device_nos) as device_nos), epoch_ms(minute) as minute_ms,
                   epoch_ms(first_time) as first_ms, epoch_ms(last_time) as last_ms
            from lake_vehicle_minutes""",
-        ("vehicle_id", "minute_ms"), ("revision", *MINUTE_COUNTS),
+        ("vehicle_id", "minute_ms"),
+        ("revision", *MINUTE_COUNTS),
         (("distance_gps_m", 1e-3), ("speed_sum_kmh", 1e-5), ("speed_sumsq", 1e-5)),
     ),
 )
@@ -160,7 +197,12 @@ def ledger_differences(expected: Oracle, ledger: Mapping) -> list[str]:
     for row in ledger["by"]:
         place = (row["topic"], row["partition"], row["hour"])
         found[place] = {name: row[name] for name in names}
-    different = [place for place in sorted({*wanted, *found}, key=str)
-                 if wanted.get(place) != found.get(place)]
-    return [f"ledger {place}: expected {wanted.get(place)}, found {found.get(place)}"
-            for place in different]
+    different = [
+        place
+        for place in sorted({*wanted, *found}, key=str)
+        if wanted.get(place) != found.get(place)
+    ]
+    return [
+        f"ledger {place}: expected {wanted.get(place)}, found {found.get(place)}"
+        for place in different
+    ]

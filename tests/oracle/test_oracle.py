@@ -13,18 +13,32 @@ STEP_DEG, STEP_M = 0.0005, 55.6
 
 
 def upload(terminal, seq, samples, received="2023-11-14T22:15:00GMT"):
-    return {"device_no": terminal, "type": "gps", "fw": "STS-2.4.1", "boot": 1, "seq": seq,
-            "timestamp": received, "data": samples}
+    return {
+        "device_no": terminal,
+        "type": "gps",
+        "fw": "STS-2.4.1",
+        "boot": 1,
+        "seq": seq,
+        "timestamp": received,
+        "data": samples,
+    }
 
 
 def north(second, steps, **more):
-    return {"ts": NOON + second * 1000, "lat": 37.5 + steps * STEP_DEG, "lon": 127.0, "sp": 60.0,
-            "fix": 3, **more}
+    return {
+        "ts": NOON + second * 1000,
+        "lat": 37.5 + steps * STEP_DEG,
+        "lon": 127.0,
+        "sp": 60.0,
+        "fix": 3,
+        **more,
+    }
 
 
 @pytest.fixture
 def asked(tmp_path):
     """A function: uploads and bindings to their oracle."""
+
     def ask(uploads, bindings="0001,CAR,2020-01-01T00:00:00Z,\n"):
         path = tmp_path / "topics/message-gps/2023/11/15/07/message-gps+0+0000000000.json.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,6 +46,7 @@ def asked(tmp_path):
         table = tmp_path / "device_binding.csv"
         table.write_text("device_no,vehicle_id,valid_from,valid_to\n" + bindings)
         return oracle(tmp_path, table)
+
     return ask
 
 
@@ -46,7 +61,11 @@ def test_an_upload_out_of_order_is_driven_in_order(asked):
 def test_an_upload_sent_again_counts_once(asked):
     facts = asked([upload("0001", 1, [north(0, 0)]), upload("0001", 1, [north(0, 0)])])
     assert {k: v for k, v in facts.totals().items() if v} == {
-        "in": 2, "good": 1, "duplicate": 1, "samples": 1}
+        "in": 2,
+        "good": 1,
+        "duplicate": 1,
+        "samples": 1,
+    }
     assert facts.telemetry["line"].to_pylist() == [0]
 
 
@@ -66,19 +85,39 @@ def test_a_jump_and_back_costs_nothing(asked):
 
 
 def test_zero_sentinel_and_range_are_flagged(asked):
-    facts = asked([upload("0001", 1, [north(0, 0, lat=0.0, lon=0.0), north(1, 1, sp=255),
-                                      north(2, 2, sp=301), north(3, 3, nos=0)])])
+    facts = asked(
+        [
+            upload(
+                "0001",
+                1,
+                [
+                    north(0, 0, lat=0.0, lon=0.0),
+                    north(1, 1, sp=255),
+                    north(2, 2, sp=301),
+                    north(3, 3, nos=0),
+                ],
+            )
+        ]
+    )
     assert {flag: n for flag, n in facts.flagged().items() if n} == {
-        "GPS_ZERO": 1, "SENTINEL": 1, "OUT_OF_RANGE": 1, "GPS_STALE": 1}
+        "GPS_ZERO": 1,
+        "SENTINEL": 1,
+        "OUT_OF_RANGE": 1,
+        "GPS_STALE": 1,
+    }
     assert facts.minutes["speed_n"].to_pylist() == [2]
 
 
 def test_a_swap_splits_an_upload_and_its_instant_belongs_to_the_new_car(asked):
     swap = "2023-11-14T22:14:01Z"
-    facts = asked([upload("0001", 1, [north(0, 0), north(1, 1), north(2, 2)])],
-                  f"0001,OLD,2020-01-01T00:00:00Z,{swap}\n0001,NEW,{swap},\n")
-    found = {m["vehicle_id"]: (m["n_samples"], round(m["distance_gps_m"]))
-             for m in facts.minutes.to_pylist()}
+    facts = asked(
+        [upload("0001", 1, [north(0, 0), north(1, 1), north(2, 2)])],
+        f"0001,OLD,2020-01-01T00:00:00Z,{swap}\n0001,NEW,{swap},\n",
+    )
+    found = {
+        m["vehicle_id"]: (m["n_samples"], round(m["distance_gps_m"]))
+        for m in facts.minutes.to_pylist()
+    }
     assert found == {"OLD": (1, 0), "NEW": (2, 56)}
 
 
@@ -90,8 +129,10 @@ def test_unbound_and_ambiguous_samples_make_no_minutes(asked):
 
 
 def test_three_clocks_equally_ahead_are_set_back(asked):
-    ahead = [upload("0001", n, [north(600 + n, 0), north(601 + n, 1)],
-                    f"2023-11-14T22:14:0{n}GMT") for n in (1, 2, 3)]
+    ahead = [
+        upload("0001", n, [north(600 + n, 0), north(601 + n, 1)], f"2023-11-14T22:14:0{n}GMT")
+        for n in (1, 2, 3)
+    ]
     facts = asked(ahead)
     assert set(facts.telemetry["time_source"].to_pylist()) == {"DEVICE_CORRECTED"}
     assert facts.telemetry["event_ms"].to_pylist()[0] in range(NOON, NOON + 10_000)
@@ -128,9 +169,10 @@ def write_lake(lake, facts):
 
 def test_the_comparison_accepts_the_same_facts_and_names_what_differs(asked, tmp_path):
     facts = asked([upload("0001", 1, [north(0, 0), north(1, 1), north(2, 2)])])
-    ledger = {"totals": facts.totals(),
-              "by": [{"topic": "message-gps", "partition": 0, "hour": "2023111507",
-                      **facts.totals()}]}
+    ledger = {
+        "totals": facts.totals(),
+        "by": [{"topic": "message-gps", "partition": 0, "hour": "2023111507", **facts.totals()}],
+    }
     write_lake(tmp_path / "lake", facts)
     compare(tmp_path / "lake", facts, ledger)
     other = asked([upload("0001", 1, [north(0, 0), north(1, 1.01), north(2, 2, sp=61)])])
