@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import functools
 import os
+import re
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import IO, Protocol
 
 import pyarrow as pa
 from pyarrow import fs
+
+COPY_BYTES = 8 << 20
+ATTEMPTS = 4
+_HALF = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
 class DependencyFailed(Exception):
@@ -24,8 +32,8 @@ class S3Settings:
 
     endpoint: str | None = None
     region: str | None = None
-    connect_timeout_s: float = 10
-    request_timeout_s: float = 60
+    connect_timeout_s: float = 5
+    request_timeout_s: float = 15
 
 
 @functools.cache
@@ -34,7 +42,7 @@ def _s3(settings: S3Settings) -> fs.S3FileSystem:
         "connect_timeout": settings.connect_timeout_s,
         "request_timeout": settings.request_timeout_s,
         "allow_bucket_creation": False,
-        "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=5),
+        "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
     }
     endpoint = settings.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
     endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL")
@@ -88,13 +96,14 @@ class Folder:
     def read(self, name: str) -> pa.Buffer | None:
         """A whole file, memory-mapped where local; None when there is none."""
         with failing(f"read {self.uri}/{name}"):
-            if self.system.get_file_info(self.at(name)).type != fs.FileType.File:
+            try:
+                if self.local:
+                    with pa.memory_map(self.at(name)) as mapped:
+                        return mapped.read_buffer()
+                with self.system.open_input_stream(self.at(name), compression=None) as stream:
+                    return stream.read_buffer()
+            except FileNotFoundError:
                 return None
-            if self.local:
-                with pa.memory_map(self.at(name)) as mapped:
-                    return mapped.read_buffer()
-            with self.system.open_input_stream(self.at(name)) as stream:
-                return pa.py_buffer(stream.read())
 
     def write(self, name: str, data: pa.Buffer | bytes) -> None:
         """Write a whole file; a reader sees all of it or nothing."""
@@ -108,49 +117,105 @@ class Folder:
         try:
             yield stream
         except BaseException:
-            if self.local:
-                stream.close()
+            commit.abandon()
             raise
         commit()
 
     def begin(self, name: str) -> tuple[pa.NativeFile, Commit]:
         """An output stream, and what to call when all is written."""
-        final = self.at(name)
-        parent, _, base = final.rpartition("/")
-        target = f"{parent}/.{base}.{uuid.uuid4().hex[:8]}" if self.local else final
         with failing(f"write {self.uri}/{name}"):
-            if self.local:
+            if not self.local:
+                waiting = tempfile.TemporaryFile()  # noqa: SIM115  the commit closes it
+                stream = pa.PythonFile(waiting, "w")
+                return stream, Upload(stream, self, name, waiting)
+            final = self.at(name)
+            parent, _, base = final.rpartition("/")
+            target = f"{parent}/.{base}.{uuid.uuid4().hex[:8]}"
+            try:
+                stream = pa.OSFile(target, "wb")
+            except FileNotFoundError:
                 os.makedirs(parent, exist_ok=True)
-            stream = self.system.open_output_stream(target, compression=None)
-        return stream, Commit(stream, target, final, self.local)
+                stream = pa.OSFile(target, "wb")
+            return stream, Rename(stream, target, final)
 
     def delete(self, name: str) -> None:
         """Delete a file; nothing happens when there is none."""
-        with failing(f"delete {self.uri}/{name}"):
-            if self.system.get_file_info(self.at(name)).type == fs.FileType.File:
+        with failing(f"delete {self.uri}/{name}"), suppress(FileNotFoundError):
+            if self.local:
+                os.unlink(self.at(name))
+            elif self.system.get_file_info(self.at(name)).type == fs.FileType.File:
                 self.system.delete_file(self.at(name))
+
+    def clear(self) -> None:
+        """Delete the folder and all in it; nothing happens when there is none."""
+        with failing(f"delete {self.uri}"), suppress(FileNotFoundError):
+            if self.local:
+                shutil.rmtree(self.path)
+            elif self.exists():
+                self.system.delete_dir(self.path)
+
+    def sweep(self) -> None:
+        """Delete what a killed process left half written below a local folder."""
+        for parent, _, names in os.walk(self.path) if self.local else ():
+            for name in names:
+                if _HALF.fullmatch(name):
+                    with failing(f"delete {parent}/{name}"), suppress(FileNotFoundError):
+                        os.unlink(f"{parent}/{name}")
+
+
+class Commit(Protocol):
+    """What to do with a stream when all is written, or when nothing of it shall stay."""
+
+    def __call__(self) -> None:
+        """Close the stream and let its file appear, complete, under its name."""
+
+    def abandon(self) -> None:
+        """Close the stream and leave nothing behind."""
 
 
 @dataclass(frozen=True)
-class Commit:
-    """Closes a stream and gives its file the final name."""
+class Rename:
+    """A local file waits beside its place, under a hidden name."""
 
     stream: pa.NativeFile
     target: str
     final: str
-    local: bool
 
     def __call__(self) -> None:
         with failing(f"write {self.final}"):
             self.stream.close()
-            if self.local:
-                os.replace(self.target, self.final)
+            os.replace(self.target, self.final)
 
     def abandon(self) -> None:
-        """Leave nothing behind under the final name."""
-        if self.local:
+        with suppress(OSError):
             self.stream.close()
+        with suppress(OSError):
             os.unlink(self.target)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An object of a bucket waits in a nameless local file: a stream to S3 that is given up
+    would be completed by its destructor, and leave half an object."""
+
+    stream: pa.NativeFile
+    place: Folder
+    name: str
+    waiting: IO[bytes]
+
+    def __call__(self) -> None:
+        with self.waiting, failing(f"write {self.place.uri}/{self.name}"):
+            self.stream.flush()
+            self.waiting.seek(0)
+            target = self.place.system.open_output_stream(
+                self.place.at(self.name), compression=None
+            )
+            while chunk := self.waiting.read(COPY_BYTES):
+                target.write(chunk)
+            target.close()
+
+    def abandon(self) -> None:
+        self.waiting.close()
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -38,9 +40,19 @@ def hour_folder(hour: int) -> str:
     return f"date={text[:4]}-{text[4:6]}-{text[6:8]}/hour={text[8:]}"
 
 
+class Writer(Protocol):
+    """What Parquet and Arrow writers have in common."""
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Append rows."""
+
+    def close(self) -> None:
+        """Finish the file."""
+
+
 @dataclass
 class _Open:
-    writer: pq.ParquetWriter
+    writer: Writer
     commit: Commit
     name: str
 
@@ -50,15 +62,20 @@ class TableWriter:
     """Writes rows of several tables, split by local hour, under one object name each.
 
     Files appear when the `with` block ends without an error; none does otherwise. `files` and
-    `hours` say what was written.
+    `hours` say what was (or is to be) written. `opened` makes the writer of a file.
     """
 
     lake: Folder
     object_name: str
     zone: str
-    files: list[str] = field(default_factory=list)
+    opened: Callable[[pa.NativeFile, pa.Schema], Writer] | None = None
     hours: set[int] = field(default_factory=set)
     _open: dict[tuple[str, int], _Open] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the files, sorted."""
+        return sorted(one.name for one in self._open.values())
 
     def write(self, table: str, batch: pa.RecordBatch, event_ms: np.ndarray) -> None:
         """Append rows; `event_ms` (shape (rows,)) decides their hour."""
@@ -74,11 +91,14 @@ class TableWriter:
 
     def write_hour(self, table: str, batch: pa.RecordBatch, hour: int) -> None:
         """Append rows that all belong to `hour` (yyyyMMddHH)."""
+        if not batch.num_rows:
+            return
         key = (table, hour)
         if key not in self._open:
             name = f"{table}/{hour_folder(hour)}/{self.object_name}"
             stream, commit = self.lake.begin(name)
-            self._open[key] = _Open(parquet_writer(stream, batch.schema), commit, name)
+            writer = (self.opened or parquet_writer)(stream, batch.schema)
+            self._open[key] = _Open(writer, commit, name)
             self.hours.add(hour)
         with failing(f"write {self._open[key].name}"):
             self._open[key].writer.write_batch(batch)
@@ -92,15 +112,15 @@ class TableWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for one in self._open.values():
-            with failing(f"write {one.name}"):
-                one.writer.close()
-            if kind is None:
-                one.commit()
-                self.files.append(one.name)
-            else:
+        waiting = list(self._open.values())
+        try:
+            while waiting and kind is None:
+                with failing(f"write {waiting[-1].name}"):
+                    waiting[-1].writer.close()
+                waiting.pop().commit()
+        finally:
+            for one in waiting:
                 one.commit.abandon()
-        self.files.sort()
 
 
 def parquet_writer(stream: pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:

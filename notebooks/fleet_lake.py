@@ -38,7 +38,6 @@ class Day:
             raise FileNotFoundError(f"there is no lake at {lake}")
         self.connection = duckdb.connect()
         self.connection.execute("set timezone = ?", [zone])
-        self.connection.execute("set enable_progress_bar = false")
         self.date = date.fromisoformat(day) if day else self._fullest_day()
         for table in TABLES:
             self._make_view(table)

@@ -64,11 +64,13 @@ def suspicious_lines(values: pa.Array, bounds: Bounds) -> np.ndarray:
     before = data[braces - 1]
     odd = braces[~_MAY_PRECEDE_OBJECT[before]]
     odd = odd[(data[odd - 1] != _SPACE) | ~_MAY_PRECEDE_OBJECT[data[odd - 2]]]
-    odd = odd[~np.isin(odd, starts)]
-    bad[np.searchsorted(offsets, odd, side="right") - 1] = True
+    if len(odd):
+        odd = odd[~np.isin(odd, starts)]
+        bad[np.searchsorted(offsets, odd, side="right") - 1] = True
     newlines = np.flatnonzero(data[offsets[0] :] == _NEWLINE) + offsets[0]
-    inner = newlines[~np.isin(newlines, ends - 1)]
-    bad[np.searchsorted(offsets, inner, side="right") - 1] = True
+    if not np.array_equal(newlines, ends - 1):
+        inner = newlines[~np.isin(newlines, ends - 1)]
+        bad[np.searchsorted(offsets, inner, side="right") - 1] = True
     return bad
 
 
@@ -385,7 +387,9 @@ def to_rows(leaves: dict[str, pa.Array], upload: np.ndarray, message_type: str) 
 
 def _with_default(values: pa.Array, default: object) -> pa.Array:
     if default == []:
-        return pc.coalesce(values, pa.scalar([], values.type))
+        lengths = pc.list_value_length(values).fill_null(0).to_numpy()
+        offsets = np.append(0, np.cumsum(lengths)).astype(np.int32)
+        return pa.ListArray.from_arrays(pa.array(offsets), values.flatten())
     return values.fill_null(default)
 
 

@@ -55,8 +55,18 @@ class _Columns:
 
     def sorted(self, rows: np.ndarray, *keys: np.ndarray) -> np.ndarray:
         """`rows` by the given keys (the last is the first to count), ties by message_id."""
-        ties = (self.place, self.order[1], self.order[0])
-        return rows[np.lexsort(tuple(key[rows] for key in (*ties, *keys)))]
+        first, second = keys[-1][rows], keys[-2][rows]
+        rows = rows[np.lexsort((second, first))]
+        tied = np.zeros(len(rows), bool)
+        same = (keys[-1][rows][1:] == keys[-1][rows][:-1]) & (
+            keys[-2][rows][1:] == keys[-2][rows][:-1]
+        )
+        tied[1:] |= same
+        tied[:-1] |= same
+        at = np.flatnonzero(tied)
+        ties = (self.place, self.order[1], self.order[0], *keys)
+        rows[at] = rows[at][np.lexsort(tuple(key[rows[at]] for key in ties))]
+        return rows
 
 
 def judge(registered: pa.Table, vehicle_of: VehicleOf, rules: Rules) -> pa.RecordBatch:

@@ -41,6 +41,10 @@ PARTIALS = _partial_schema()
 times of the samples that `first` and `last` fields of that reading come from."""
 
 
+_MISSING = np.iinfo(np.int64).min
+_NEVER = np.iinfo(np.int64).max
+
+
 class Groups:
     """Runs of rows that share all keys (at least one row), and reductions over them."""
 
@@ -66,6 +70,15 @@ class Groups:
     def highest(self, values: np.ndarray) -> np.ndarray:
         """Maximum of each group, NaN only where all are."""
         return np.asarray(np.fmax.reduceat(values, self.starts))
+
+    def earliest(self, times: np.ndarray) -> np.ndarray:
+        """Least known time of each group (int64 ms, _MISSING where unknown)."""
+        known = np.where(times == _MISSING, _NEVER, times)
+        return np.asarray(np.minimum.reduceat(known, self.starts))
+
+    def latest(self, times: np.ndarray) -> np.ndarray:
+        """Greatest known time of each group (int64 ms, _MISSING where unknown)."""
+        return np.asarray(np.maximum.reduceat(times, self.starts))
 
     def first(self, present: np.ndarray) -> np.ndarray:
         """Row of the first present value of each group, -1 for none."""
@@ -306,23 +319,13 @@ def _merged(parts: pa.Table, groups: Groups, field: Field) -> pa.Array:
     return pa.array(reduced, from_pandas=True).cast(kind)
 
 
-_MISSING = np.iinfo(np.int64).min
-
-
 def _earliest_or_latest(
     column: pa.Array, times: np.ndarray, groups: Groups, merge: str
 ) -> pa.Array:
     """The value read first or last; equal times are settled by the order of message_id."""
-    group = np.repeat(np.arange(len(groups.starts)), groups.sizes)
-    known = np.flatnonzero(times != _MISSING)
-    order = known[np.lexsort((known, times[known], group[known]))]
-    edge = np.ones(len(order), bool)
-    if merge == "first":
-        edge[1:] = group[order][1:] != group[order][:-1]
-    else:
-        edge[:-1] = group[order][1:] != group[order][:-1]
-    rows = np.full(len(groups.starts), -1, np.int64)
-    rows[group[order][edge]] = order[edge]
+    wanted = groups.earliest(times) if merge == "first" else groups.latest(times)
+    known = (times != _MISSING) & (times == np.repeat(wanted, groups.sizes))
+    rows = groups.first(known) if merge == "first" else groups.last(known)
     return _taken(column, rows)
 
 

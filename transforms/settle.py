@@ -258,17 +258,10 @@ def _telemetry(
 
 
 REPEATED = frozenset(
-    [
-        "message_id",
-        "device_no",
-        "vehicle_id",
-        "time_source",
-        "binding_status",
-        "topic",
-        "object",
-        "device_gen",
-        "firmware_version",
-    ]
+    (
+        *("message_id", "device_no", "vehicle_id", "time_source", "binding_status"),
+        *("topic", "object", "device_gen", "firmware_version"),
+    )
 )
 
 
