@@ -62,7 +62,12 @@ class ArchiveObject:
     @property
     def lake_name(self) -> str:
         """Name of the lake objects written from this object."""
-        return f"{self.topic}+{self.partition}+{self.block}.parquet"
+        return f"{self.stem}.parquet"
+
+    @property
+    def stem(self) -> str:
+        """The same without an ending."""
+        return f"{self.topic}+{self.partition}+{self.block}"
 
     @property
     def source(self) -> raw.Source:

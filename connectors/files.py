@@ -101,7 +101,7 @@ class Folder:
                     with pa.memory_map(self.at(name)) as mapped:
                         return mapped.read_buffer()
                 with self.system.open_input_stream(self.at(name), compression=None) as stream:
-                    return stream.read_buffer()
+                    return pa.py_buffer(stream.read())
             except FileNotFoundError:
                 return None
 

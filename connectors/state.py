@@ -2,39 +2,43 @@
 
 `_state/register`: one row an upload ever read; `_state/verdicts`: what was decided on them;
 `_state/partials`: what each upload adds to a minute; `_state/objects`: which archive object
-became which lake files.
+became which lake files; `_state/begun`: the same of objects a run has begun to change, until that
+run is over, so that the next run can finish what a killed one left.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from connectors.files import Folder
-from connectors.lake import hour_folder
+from connectors.lake import TableWriter, hour_folder
+from transforms.arrays import single
 from transforms.judge import REGISTERED
 from transforms.judge import SCHEMA as VERDICTS
 from transforms.minutes import PARTIALS
 from transforms.register import SCHEMA as REGISTER
 from transforms.register import bucket_of
 
-BUCKETS = 64
+BUCKETS = 4096
 """Part of the lake's format: register rows are stored by bucket of terminals."""
+
+STORED = pa.schema([pa.field("bucket", pa.uint16(), nullable=False), *REGISTER])
+_COMPACT = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 @dataclass(frozen=True)
 class ObjectRecord:
-    """What is known of an archive object that was read into this lake."""
+    """What is known of an archive object that was read into this lake: the archive it was read
+    from, the message types wanted of it, its lake files and the hours it adds minutes to."""
 
     name: str
     archive: str
-    uploads: int
+    types: list[str]
     files: list[str]
     hours: list[int]
 
@@ -48,84 +52,114 @@ class State:
     def write_register(self, name: str, batches: Iterable[pa.RecordBatch]) -> int:
         """Store the register rows of one archive object; returns how many."""
         table = pa.Table.from_batches(list(batches), REGISTER)
-        bucket = bucket_of(_text(table["device_no"]), BUCKETS)
-        order = np.argsort(bucket, kind="stable")
-        table = table.take(pa.array(order)).combine_chunks()
-        edges = np.searchsorted(bucket[order], np.arange(BUCKETS + 1))
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, REGISTER) as writer:
-            for start, end in itertools.pairwise(edges):
-                part = table.slice(int(start), int(end - start)).combine_chunks()
-                empty = pa.RecordBatch.from_pylist([], schema=REGISTER)
-                writer.write_batch(part.to_batches()[0] if part.num_rows else empty)
-        self.folder.write(f"register/{name}.arrow", sink.getvalue())
+        bucket = bucket_of(single(table["device_no"]), BUCKETS).astype(np.uint16)
+        table = table.add_column(0, STORED.field("bucket"), pa.array(bucket))
+        table = table.take(pa.array(np.argsort(bucket, kind="stable"))).combine_chunks()
+        _write(self.folder, f"register/{name}.arrow", table.cast(STORED).to_batches(), STORED)
         return int(table.num_rows)
 
     def read_register(self, names: Iterable[str], first: int, last: int) -> pa.Table:
         """Register rows (`REGISTERED`) of buckets `first` to `last` - 1 of archive objects."""
         tables = [REGISTERED.empty_table()]
         for name in names:
-            data = self.folder.read(f"register/{name}.arrow")
-            if data is None:
+            rows = _read(self.folder, f"register/{name}.arrow")
+            if rows is None or not rows.num_rows:
                 continue
-            reader = pa.ipc.open_file(data)
-            batches = [reader.get_batch(i) for i in range(first, last)]
-            table = pa.Table.from_batches(batches, REGISTER)
-            if table.num_rows:
-                objects = pa.repeat(name, table.num_rows)
-                tables.append(table.add_column(0, REGISTERED.field("object"), objects))
+            start, end = np.searchsorted(np.asarray(rows.column(0)), [first, last])
+            if start < end:
+                columns = rows.slice(int(start), int(end - start)).columns[1:]
+                objects = pa.repeat(name, int(end - start))
+                tables.append(pa.Table.from_arrays([objects, *columns], schema=REGISTERED))
         return pa.concat_tables(tables)
 
     def verdicts(self, name: str) -> pa.RecordBatch:
         """What was decided on an object's uploads, ascending by line."""
-        data = self.folder.read(f"verdicts/{name}.arrow")
-        if data is None:
-            return pa.RecordBatch.from_pylist([], schema=VERDICTS)
-        return pa.ipc.open_file(data).get_batch(0)
+        stored = _read(self.folder, f"verdicts/{name}.arrow")
+        return pa.RecordBatch.from_pylist([], schema=VERDICTS) if stored is None else stored
 
     def write_verdicts(self, name: str, verdicts: pa.RecordBatch) -> None:
         """Store what was decided; nothing is stored where there is no exception."""
         path = f"verdicts/{name}.arrow"
-        if not verdicts.num_rows:
+        if verdicts.num_rows:
+            _write(self.folder, path, [verdicts], VERDICTS)
+        else:
             self.folder.delete(path)
-            return
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, VERDICTS) as writer:
-            writer.write_batch(verdicts)
-        self.folder.write(path, sink.getvalue())
 
     def judged(self) -> set[str]:
         """Names of objects with stored verdicts."""
-        return {name.removesuffix(".arrow") for name, _ in self.folder.child("verdicts").names()}
+        return {name for name, _ in self._stored("verdicts", ".arrow")}
 
-    def registered(self) -> list[str]:
-        """Names of all archive objects ever read into this lake, sorted."""
-        names = self.folder.child("register").names()
-        return [name.removesuffix(".arrow") for name, _ in names if not _hidden(name)]
+    def begun(self) -> set[str]:
+        """Names of objects that a run which did not end had begun to change."""
+        return {name for name, _ in self._stored("begun", ".json")}
+
+    def is_begun(self, name: str) -> bool:
+        """Whether a run that did not end had begun to change the object."""
+        return self.folder.child(f"begun/{name}.json").exists()
+
+    def registered(self, own: Iterable[str]) -> dict[str, int]:
+        """Bytes of register of `own` archive objects and of all with facts in this lake, by name
+        and sorted."""
+        known = {name for name, _ in self._stored("objects", ".json")} | set(own)
+        return {name: size for name, size in self._stored("register", ".arrow") if name in known}
+
+    def _stored(self, kind: str, suffix: str) -> Iterator[tuple[str, int]]:
+        for name, size in self.folder.child(kind).names():
+            if name.endswith(suffix):
+                yield name.removesuffix(suffix), size
 
     def record(self, name: str) -> ObjectRecord | None:
-        """What is known of an object; None when it was never settled."""
-        data = self.folder.read(f"objects/{name}.json")
-        return None if data is None else ObjectRecord(**json.loads(data.to_pybytes()))
+        """What is known of an object, begun or settled; None when it never was."""
+        for kind in ("begun", "objects"):
+            data = self.folder.read(f"{kind}/{name}.json")
+            if data is not None:
+                return ObjectRecord(**json.loads(data.to_pybytes()))
+        return None
+
+    def begin(self, record: ObjectRecord) -> None:
+        """Note what an object may have left in the lake from now on, whatever happens."""
+        self._note("begun", record)
 
     def write_record(self, record: ObjectRecord) -> None:
         """Remember an object."""
+        self._note("objects", record)
+
+    def _note(self, kind: str, record: ObjectRecord) -> None:
         text = json.dumps(asdict(record), indent=1, sort_keys=True)
-        self.folder.write(f"objects/{record.name}.json", text.encode())
+        self.folder.write(f"{kind}/{record.name}.json", text.encode())
+
+    def finish(self) -> None:
+        """All that was begun is done, down to the minutes."""
+        self.folder.child("begun").clear()
+
+    def partials_writer(self, stem: str, zone: str) -> TableWriter:
+        """Writes the minute partials of one archive object (table `partials`)."""
+        return TableWriter(self.folder, f"{stem}.arrow", zone, _compact_writer)
 
     def partials(self, hour: int) -> Iterator[pa.Table]:
         """Minute partials of a local hour (yyyyMMddHH), a table an object, by name."""
         folder = self.folder.child(f"partials/{hour_folder(hour)}")
         for name, _ in folder.names():
-            data = None if _hidden(name) else folder.read(name)
+            data = folder.read(name) if name.endswith(".arrow") else None
             if data is not None:
-                yield pq.read_table(pa.BufferReader(data)).cast(PARTIALS)
+                yield pa.ipc.open_stream(data).read_all().cast(PARTIALS)
 
 
-def _hidden(name: str) -> bool:
-    return name.rpartition("/")[2].startswith(".")
+def _compact_writer(stream: pa.NativeFile, schema: pa.Schema) -> pa.ipc.RecordBatchStreamWriter:
+    return pa.ipc.new_stream(stream, schema, options=_COMPACT)
 
 
-def _text(column: pa.ChunkedArray) -> pa.Array:
-    combined = column.combine_chunks()
-    return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
+def _write(folder: Folder, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+    with folder.whole(name) as stream, pa.ipc.new_file(stream, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def _read(folder: Folder, name: str) -> pa.RecordBatch | None:
+    data = folder.read(name)
+    if data is None:
+        return None
+    reader = pa.ipc.open_file(data)
+    if not reader.num_record_batches:
+        return pa.RecordBatch.from_pylist([], schema=reader.schema)
+    return reader.get_batch(0)

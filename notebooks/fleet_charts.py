@@ -75,9 +75,9 @@ def hours_of_day(driving_min: Sequence[float], idle_min: Sequence[float], zone: 
 
 
 def vehicle_hours(
-    names: Sequence[str], driving_min: np.ndarray, idle_min: np.ndarray, zone: str
+    names: Sequence[str], driving_min: np.ndarray, idle_min: np.ndarray, zone: str, of: int
 ) -> Figure:
-    """Two grids, vehicle by hour: minutes driven and minutes idle."""
+    """Two grids, vehicle by hour, minutes driven and idle, of `names` out of `of` vehicles."""
     figure, grids = plt.subplots(
         1, 2, figsize=(11, 1.5 + 0.2 * max(len(names), 4)), layout="constrained", sharey=True
     )
@@ -85,7 +85,7 @@ def vehicle_hours(
     for axes, (title, minutes, colour) in zip(grids, shown, strict=True):
         shade = LinearSegmentedColormap.from_list(title, ["#f4f6f8", colour, "#10233f"])
         drawn = axes.pcolormesh(minutes, cmap=shade, vmin=0, vmax=60, edgecolor="white", lw=0.7)
-        axes.set(title=title, xlabel=f"hour of the day, {zone}")
+        axes.set(title=f"{title}, {len(names)} of {of:,} vehicles", xlabel=f"hour of the day, {zone}")
         axes.set_xticks(np.arange(0, 24, 3) + 0.5, [f"{hour:02d}" for hour in range(0, 24, 3)])
         axes.set_yticks(np.arange(len(names)) + 0.5, names)
         axes.grid(visible=False)
@@ -111,7 +111,7 @@ def stacked_rows(
     _rows(axes, names)
     axes.set(title=title, xlabel=unit)
     axes.xaxis.set_major_formatter(THOUSANDS)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     if len(parts) > 1:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(parts), borderaxespad=0.2)
     return figure

@@ -8,7 +8,7 @@ from html import escape
 from IPython.display import HTML
 
 NOTHING = "–"
-SECONDS = {"min": 60, "h": 3600, "d": 86_400, "weeks": 7 * 86_400}
+DAY_S, YEAR_S = 86_400, 365.25 * 86_400
 TEXT = ("text", str)
 COUNT = ("number", "{:,.0f}".format)
 TENTH = ("number", "{:,.1f}".format)
@@ -31,10 +31,10 @@ def offset(seconds: float) -> str:
     size = abs(seconds)
     if size < 90:
         return f"{seconds:+.0f} s"
-    if size > 2 * SECONDS["weeks"]:
-        return f"{seconds / SECONDS['weeks']:+,.0f} weeks"
-    if size > 2 * SECONDS["d"]:
-        return f"{seconds / SECONDS['d']:+,.1f} d"
+    if size > YEAR_S:
+        return f"{seconds / YEAR_S:+,.1f} years"
+    if size > 2 * DAY_S:
+        return f"{seconds / DAY_S:+,.1f} d"
     sign = "+" if seconds > 0 else "-"
     hours, minutes = divmod(round(size / 60), 60)
     return f"{sign}{hours} h {minutes:02d} min" if hours else f"{sign}{minutes} min"

@@ -64,17 +64,19 @@ def draw(tracks: Mapping[str, Track], named: Mapping[str, str], title: str) -> F
     )  # fmt: skip
     whole.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=10)
     handles, labels = whole.get_legend_handles_labels()
-    figure.legend(
+    legend = figure.legend(
         handles, labels, loc="upper left", bbox_to_anchor=(0.70, 0.385), frameon=False,
         fontsize=9.5, labelcolor=INK, handlelength=1.8, labelspacing=0.55,
     )  # fmt: skip
+    for line in legend.get_lines():
+        line.set(linewidth=2.2, alpha=1)
     return figure
 
 
 def _around(lat: np.ndarray, lon: np.ndarray, axes: Axes) -> Box:
     """A box round nearly all points, of the shape of the axes, so that stray points do not rule."""
-    south, north = np.quantile(lat, [0.001, 0.999])
-    west, east = np.quantile(lon, [0.001, 0.999])
+    south, north = np.quantile(lat, [0.0002, 0.9998])
+    west, east = np.quantile(lon, [0.0002, 0.9998])
     shrink = math.cos(math.radians((south + north) / 2))
     high = max((north - south) * KM_PER_DEGREE, LEAST_KM) * 1.08
     wide = max((east - west) * KM_PER_DEGREE * shrink, LEAST_KM) * 1.08
@@ -131,8 +133,8 @@ def _lines(
         axes.plot(lon, lat, color=QUIET, linewidth=0.7 * weight, alpha=0.55, label=label, zorder=2)
     for colour, (name, text) in zip(COLOURS, named.items(), strict=False):
         lat, lon = tracks[name]
-        axes.plot(lon, lat, color="white", linewidth=2.4 * weight, alpha=0.8, zorder=3)
-        axes.plot(lon, lat, color=colour, linewidth=1.4 * weight, label=text, zorder=4)
+        axes.plot(lon, lat, color="white", linewidth=2.6 * weight, alpha=0.6, zorder=3)
+        axes.plot(lon, lat, color=colour, linewidth=1.5 * weight, label=text, zorder=4)
 
 
 def _degrees(axes: Axes) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from nbconvert.filters.highlight import Highlight2HTML
 from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
 
 HERE = Path(__file__).resolve().parent
 FLEET_DAY = HERE / "fleet_day.ipynb"
@@ -36,14 +38,17 @@ def execute(notebook: Path, parameters: Mapping[str, Any]) -> nbformat.NotebookN
     _tagged(book, PARAMETERS).source += "".join(
         f"\n{name} = {value!r}" for name, value in parameters.items()
     )
-    client = NotebookClient(
-        book,
-        timeout=CELL_TIMEOUT_S,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(notebook.resolve().parent)}},
-    )
     known = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
-    client.execute(env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, known))})
+    with tempfile.TemporaryDirectory(prefix="odograph-") as sockets:
+        connection = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
+        client = NotebookClient(
+            book,
+            config=Config(KernelManager=connection),
+            kernel_name="python3",
+            timeout=CELL_TIMEOUT_S,
+            resources={"metadata": {"path": str(notebook.resolve().parent)}},
+        )
+        client.execute(env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, known))})
     return book
 
 

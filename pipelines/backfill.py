@@ -65,7 +65,7 @@ def build(
     return (
         settled
         | "ledger" >> beam.CombineGlobally(Ledger())
-        | "with minutes" >> beam.Map(with_minutes, beam.pvalue.AsSingleton(merged))
+        | "finish" >> beam.Map(finish, beam.pvalue.AsSingleton(merged), job)
     )
 
 
@@ -87,8 +87,9 @@ def merge_with(hour: int, job: Job) -> int:
     return merge_minutes(job, hour)
 
 
-def with_minutes(ledger: dict[str, Any], minutes: int) -> dict[str, Any]:
-    """The ledger, complete once all minutes are written."""
+def finish(ledger: dict[str, Any], minutes: int, job: Job) -> dict[str, Any]:
+    """The ledger, complete once all minutes are written; nothing is left to do then."""
+    job.state.finish()
     return {**ledger, "vehicle_minutes": minutes}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.archive import ArchiveObject
@@ -52,12 +52,11 @@ class Job:
     bindings: str
     lake: str
     spool: str
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
     types: tuple[str, ...] = MESSAGE_TYPES
     zone: str = "Asia/Seoul"
     schemas: str | None = None
-    context_hours: int = 48
-    settings: S3Settings = S3Settings()
+    settings: S3Settings = field(default_factory=S3Settings)
 
     @property
     def topics(self) -> Folder:
@@ -93,14 +92,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Scanned:
-    """What came of reading one object. `dead`, `filtered`, `dropped` count uploads, uploads and
-    samples; `broken` says why it could not be read to its end."""
+    """What came of reading one object for some message types. `dead`, `filtered`, `dropped` count
+    uploads, uploads and samples; `broken` says why it could not be read to its end; `files` are
+    those of its dead letters."""
 
     one: ArchiveObject
+    types: tuple[str, ...]
     uploads: int
     dead: int
     filtered: int
     dropped: int
     broken: str | None
     files: tuple[str, ...]
-    hours: tuple[int, ...]

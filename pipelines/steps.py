@@ -9,6 +9,7 @@ merge_minutes: an hour's partials -> vehicle minutes
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from connectors.archive import ArchiveObject, BrokenObject, parse_name, read_obj
 from connectors.lake import TableWriter, hour_folder, rewrite
 from connectors.state import BUCKETS, ObjectRecord
 from pipelines.job import Job, Scanned
+from schemas import MESSAGE_TYPES
 from transforms.arrays import single
 from transforms.container import Block, decode_block
 from transforms.decode import decode
@@ -30,7 +32,7 @@ from transforms.register import bucket_of, enroll
 from transforms.settle import Prepared, prepare, settle
 from transforms.uploads import Uploads, concat_uploads
 
-UPLOADS_PER_JUDGEMENT = 400_000
+REGISTER_BYTES_PER_JUDGEMENT = 50 << 20
 PARTIALS_PER_MERGE = 300_000
 COUNTS = ("in", "good", "dead", "duplicate", "late", "filtered", "samples", "duplicate_samples")
 
@@ -40,6 +42,7 @@ def scan(job: Job, one: ArchiveObject) -> Scanned:
     register: list[pa.RecordBatch] = []
     dead = filtered = dropped = 0
     broken = None
+    types = types_of(job, one)
     spool = Spool(job, one)
     with TableWriter(job.tables, one.lake_name, job.zone) as letters:
         try:
@@ -49,7 +52,7 @@ def scan(job: Job, one: ArchiveObject) -> Scanned:
                 dead += outcome.dead.num_rows
                 letters.write_hour("dead_letters", outcome.dead, int(one.hour))
                 for uploads in by_type(outcome.good):
-                    if uploads.message_type not in job.types:
+                    if uploads.message_type not in types:
                         filtered += len(uploads)
                         continue
                     prepared = prepare(uploads, job.rules)
@@ -59,9 +62,15 @@ def scan(job: Job, one: ArchiveObject) -> Scanned:
         except BrokenObject as error:
             broken = str(error)
     uploads = job.state.write_register(one.name, register)
-    return Scanned(
-        one, uploads, dead, filtered, dropped, broken, tuple(letters.files), tuple(letters.hours)
-    )
+    return Scanned(one, types, uploads, dead, filtered, dropped, broken, tuple(letters.files))
+
+
+def types_of(job: Job, one: ArchiveObject) -> tuple[str, ...]:
+    """Message types wanted of an object, by this run or by an earlier one: leaving a type out
+    leaves what the lake has of it."""
+    before = None if job.types == MESSAGE_TYPES else job.state.record(one.name)
+    earlier = before.types if before else []
+    return tuple(name for name in MESSAGE_TYPES if name in job.types or name in earlier)
 
 
 def by_type(parts: Iterable[Uploads]) -> list[Uploads]:
@@ -92,33 +101,33 @@ class Spool:
         rows = rows.append_column("step_m", pa.array(prepared.step_m))
         name = f"{self._stem}/{self.parts:06d}-{uploads.message_type}"
         self.parts += 1
-        for kind, batch in (("head", head), ("rows", rows)):
-            with self.job.scratch.whole(f"{name}.{kind}") as stream:
-                with pa.ipc.new_file(stream, batch.schema) as writer:
+        with self.job.scratch.whole(name) as stream:
+            for batch in (head, rows):
+                with pa.ipc.new_stream(stream, batch.schema) as writer:
                     writer.write_batch(batch)
 
     def take(self) -> Iterator[Prepared]:
         """The batches in order."""
         folder = self.job.scratch.child(self._stem)
         for name, _ in folder.names():
-            if not name.endswith(".rows"):
-                continue
-            head = _ipc(folder.read(name.removesuffix("rows") + "head"))
-            rows = _ipc(folder.read(name))
+            stream = pa.BufferReader(folder.read(name))
+            head, rows = _next_batch(stream), _next_batch(stream)
             sample_idx, step_m = np.asarray(rows.column(-2)), np.asarray(rows.column(-1))
-            message_type = name.partition("-")[2].removesuffix(".rows")
+            message_type = name.partition("-")[2]
             uploads = Uploads(message_type, _without(head, 1), _without(rows, 2))
             yield Prepared(uploads, sample_idx, step_m, np.asarray(head.column("dropped")))
 
     def drop(self) -> None:
         """Delete what waited."""
-        folder = self.job.scratch.child(self._stem)
-        for name, _ in folder.names():
-            folder.delete(name)
+        self.job.scratch.child(self._stem).clear()
 
 
-def _ipc(data: pa.Buffer | None) -> pa.RecordBatch:
-    return pa.ipc.open_file(data).get_batch(0)
+def _next_batch(stream: pa.NativeFile) -> pa.RecordBatch:
+    """The one batch of the next Arrow stream in a file of several."""
+    with pa.ipc.open_stream(stream) as reader:
+        batch = reader.read_next_batch()
+        reader.read_all()
+    return batch
 
 
 def _without(batch: pa.RecordBatch, last: int) -> pa.RecordBatch:
@@ -127,8 +136,8 @@ def _without(batch: pa.RecordBatch, last: int) -> pa.RecordBatch:
 
 @dataclass(frozen=True)
 class Context:
-    """Which objects are judged together: those of this run, and those of earlier runs close
-    enough in arrival to matter. `tasks` are ranges of buckets."""
+    """Which objects are judged together: all that the lake knows. `tasks` are ranges of buckets;
+    `marked` are objects of earlier runs to settle again if what was decided on them changed."""
 
     names: tuple[str, ...]
     tasks: tuple[tuple[int, int], ...]
@@ -137,26 +146,15 @@ class Context:
 
 def gather(job: Job, scanned: Iterable[Scanned]) -> Context:
     """Decide what to judge after all objects were read."""
-    done = list(scanned)
-    if not done:
+    own = {one.one.name for one in scanned}
+    begun = job.state.begun()
+    if not own and not begun:
         return Context((), (), ())
-    own = {one.one.name for one in done}
-    reach = job.context_hours * 3_600_000
-    first = min(one.one.hour_ms for one in done) - reach
-    last = max(one.one.hour_ms for one in done) + reach
-    uploads = sum(one.uploads for one in done)
-    names = []
-    for name in job.state.registered():
-        if name in own or first <= parse_name(name, job.zone).hour_ms <= last:
-            names.append(name)
-    others = [name for name in names if name not in own]
-    for name in others:
-        record = job.state.record(name)
-        uploads += record.uploads if record else 0
-    count = min(BUCKETS, -(-uploads // UPLOADS_PER_JUDGEMENT)) or 1
+    sizes = job.state.registered(own)
+    count = min(BUCKETS, -(-sum(sizes.values()) // REGISTER_BYTES_PER_JUDGEMENT)) or 1
     edges = [BUCKETS * i // count for i in range(count + 1)]
-    marked = sorted(job.state.judged() & set(others))
-    return Context(tuple(names), tuple(zip(edges[:-1], edges[1:], strict=True)), tuple(marked))
+    marked = sorted((job.state.judged() | begun) - own)
+    return Context(tuple(sizes), tuple(itertools.pairwise(edges)), tuple(marked))
 
 
 def judge_terminals(
@@ -196,19 +194,21 @@ def settle_object(
     own = scanned is not None
     before = job.state.record(name)
     if scanned is None:
-        if verdicts.equals(job.state.verdicts(name)):
+        if not job.state.is_begun(name) and verdicts.equals(job.state.verdicts(name)):
             return None
         again = _origin(job, before)
         if again is None:
             reason = "verdicts changed, but the archive it came from is gone; its facts stay"
-            return SettledObject(broken=(name, reason), own=False)
-        scanned = scan(again, parse_name(name, job.zone))
+            hours = set(before.hours if before else ())
+            return SettledObject(hours, broken=(name, reason), own=False)
+        job = again
+        scanned = scan(job, parse_name(name, job.zone))
     one = scanned.one
     counts = dict.fromkeys(COUNTS, 0)
     spool = Spool(job, one)
     with (
         TableWriter(job.tables, one.lake_name, job.zone) as facts,
-        TableWriter(job.state.folder, one.lake_name, job.zone) as partials,
+        job.state.partials_writer(one.stem, job.zone) as partials,
     ):
         for prepared in spool.take():
             settled = settle(prepared, verdicts, job.terminals.bindings, job.rules)
@@ -217,12 +217,16 @@ def settle_object(
             partials.write("partials", settled.partials, minute_ms)
             counts["good"] += settled.good
             counts["samples"] += settled.telemetry.num_rows
+        record = _record(job, scanned, facts, partials)
+        job.state.begin(_either(record, before))
+    _delete_stale(job, before, record)
+    job.state.write_verdicts(name, verdicts)
+    job.state.write_record(record)
     spool.drop()
     counts["dead"], counts["filtered"] = scanned.dead, scanned.filtered
     counts["duplicate"] = int((~_bools(verdicts.column("counts"))).sum())
     counts["duplicate_samples"] = scanned.dropped
     counts["in"] = scanned.uploads + scanned.dead + scanned.filtered
-    _remember(job, scanned, before, verdicts, facts, partials)
     hours = set(partials.hours) | set(before.hours if before else [])
     broken = (name, scanned.broken) if scanned.broken else None
     key = (one.topic, one.partition, one.hour)
@@ -243,28 +247,28 @@ def _origin(job: Job, before: ObjectRecord | None) -> Job | None:
     """The job as if it read the archive the object came from; None when that is gone."""
     if before is None:
         return None
-    again = replace(job, archive=before.archive)
+    again = replace(job, archive=before.archive, types=tuple(before.types))
     return again if again.topics.child(before.name).exists() else None
 
 
-def _remember(
-    job: Job,
-    scanned: Scanned,
-    before: ObjectRecord | None,
-    verdicts: pa.RecordBatch,
-    facts: TableWriter,
-    partials: TableWriter,
-) -> None:
-    """Delete files this object no longer has, then note what it has."""
+def _record(job: Job, scanned: Scanned, facts: TableWriter, partials: TableWriter) -> ObjectRecord:
     state = "_state/"
     files = sorted([*facts.files, *scanned.files, *(state + name for name in partials.files)])
-    for stale in set(before.files if before else []) - set(files):
+    hours = sorted(partials.hours)
+    return ObjectRecord(scanned.one.name, job.archive, list(scanned.types), files, hours)
+
+
+def _either(record: ObjectRecord, before: ObjectRecord | None) -> ObjectRecord:
+    """What an object may have in the lake while `record` takes the place of `before`."""
+    if before is None:
+        return record
+    files = sorted({*record.files, *before.files})
+    return replace(record, files=files, hours=sorted({*record.hours, *before.hours}))
+
+
+def _delete_stale(job: Job, before: ObjectRecord | None, record: ObjectRecord) -> None:
+    for stale in sorted(set(before.files if before else ()) - set(record.files)):
         job.tables.delete(stale)
-    job.state.write_verdicts(scanned.one.name, verdicts)
-    record = ObjectRecord(
-        scanned.one.name, job.archive, scanned.uploads, files, sorted(partials.hours)
-    )
-    job.state.write_record(record)
 
 
 def merge_minutes(job: Job, hour: int) -> int:

@@ -73,7 +73,6 @@ def run_backfill(
             types=wanted,
             zone=config.fleet_zone,
             schemas=config.schemas,
-            context_hours=config.context_hours,
             settings=settings,
         )
         assert job.terminals

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError, field_validator
 
 from connectors.files import S3Settings
 from transforms.rules import Rules
@@ -24,8 +24,8 @@ class S3Config(BaseModel):
 
     endpoint: str | None = None
     region: str | None = None
-    connect_timeout_s: float = 10
-    request_timeout_s: float = 60
+    connect_timeout_s: PositiveFloat = 5
+    request_timeout_s: PositiveFloat = 15
 
     def settings(self) -> S3Settings:
         """The same for connectors."""
@@ -40,7 +40,6 @@ class Config(BaseModel):
     fleet_zone: str = "Asia/Seoul"
     schemas: str | None = None
     spool: str | None = None
-    context_hours: NonNegativeInt = 48
     rules: Rules = Rules()
     s3: S3Config = S3Config()
 

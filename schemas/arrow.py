@@ -45,7 +45,7 @@ def arrow_type(avro_type: Any) -> pa.DataType:
         return pa.map_(pa.string(), arrow_type(avro_type["values"]))
     if name == "record":
         return pa.struct([pa.field(f["name"], arrow_type(f["type"])) for f in avro_type["fields"]])
-    return _PRIMITIVES[name]
+    return _PRIMITIVES[str(name)]
 
 
 def column(field: Field) -> pa.Field:

@@ -38,7 +38,7 @@ def ranks(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     order = np.asarray(pc.sort_indices(encoded.dictionary))
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    return rank[np.asarray(encoded.indices)]
+    return np.asarray(rank[np.asarray(encoded.indices)])
 
 
 def codes(column: pa.Array | pa.ChunkedArray) -> np.ndarray:

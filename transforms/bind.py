@@ -91,7 +91,7 @@ class Bindings:
         hashes = _hash(wanted)
         at = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
         known = (self.hashes[at] == hashes) & (self.names[at] == wanted)
-        return np.where(known, at, -1)[np.asarray(encoded.indices)]
+        return np.asarray(np.where(known, at, -1)[np.asarray(encoded.indices)])
 
     def known(self, texts: Sequence[str]) -> list[bool]:
         """Whether each terminal number has any binding."""
@@ -200,10 +200,8 @@ def _sweep(rows: _Rows) -> _Rows:
                 code = int(vehicles[0])
                 version = int(rows.version[part][active].max())
             found.append((int(rows.device[begin]), int(instant), code, version))
-    device, instant, code, version = (
-        np.array(column, np.int64) for column in zip(*found, strict=True)
-    )
-    return _Rows(device, instant, instant, code, version)
+    device, instant, vehicle, versions = np.array(found, np.int64).T
+    return _Rows(device, instant, instant, vehicle, versions)
 
 
 def _fixed(texts: pa.Array) -> np.ndarray:

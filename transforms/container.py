@@ -77,8 +77,15 @@ def decode_block(block: Block, decoder: Decoder) -> Outcome[list[Uploads]]:
     items = _native(block)
     if items is not None:
         placed = _placed(block, [b""] * block.count)
-        parts, refusals = avro_uploads(np.arange(block.count), items, placed, message_type, decoder)
-        return finish(parts, refusals, placed, decoder)
+        whole = avro_uploads(np.arange(block.count), items, placed, message_type, decoder)
+        outcome = finish(*whole, placed, decoder)
+        if not outcome.dead.num_rows:
+            return outcome
+    return _one_by_one(block, message_type, decoder)
+
+
+def _one_by_one(block: Block, message_type: str, decoder: Decoder) -> Outcome[list[Uploads]]:
+    """The same where the bytes of single records are needed."""
     values, rest, reason = _datums(block)
     placed = _placed(block, [*values, rest] if rest else values)
     bodies = decode_avro.Bodies(np.arange(len(values)), values, 0)

@@ -148,7 +148,7 @@ def decode_slowly(bodies: Bodies, writer_json: str) -> Decoded:
         reason = poison(body, writer_json)
         if reason is None:
             try:
-                record = fastavro.schemaless_reader(
+                record: Any = fastavro.schemaless_reader(
                     io.BytesIO(body), _parsed(writer_json), _parsed(json.dumps(reader))
                 )
             except Exception as error:  # what the schemas cannot resolve

@@ -53,10 +53,11 @@ def _device_time(text: str) -> int | None:
     century = 1900 if int(text[:2]) >= 70 else 2000
     numbers = [int(text[i : i + 2]) for i in range(0, 12, 2)]
     try:
-        moment = datetime(century + numbers[0], *numbers[1:], tzinfo=FLEET_TIME)
+        year, month, day, hour, minute, second = numbers
+        local = datetime(century + year, month, day, hour, minute, second)
     except ValueError:
         return None
-    return round(moment.astimezone(UTC).timestamp() * 1000)
+    return round(local.replace(tzinfo=FLEET_TIME).astimezone(UTC).timestamp() * 1000)
 
 
 def _angle(text: str, hemisphere: str) -> float | None:

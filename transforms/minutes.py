@@ -115,7 +115,7 @@ class Counted:
 
     def flagged(self, name: str) -> np.ndarray:
         """bool of shape (rows,)."""
-        return (np.asarray(self.rows.column("flags")) & BIT[name]) != 0
+        return np.asarray(np.asarray(self.rows.column("flags")) & BIT[name], bool)
 
 
 Values = dict[str, "pa.Array | np.ndarray"]

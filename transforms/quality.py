@@ -186,7 +186,7 @@ def _walk(
         a = math.sin((phi[j] - phi[i]) / 2) ** 2
         a += math.cos(phi[i]) * math.cos(phi[j]) * math.sin((lam[j] - lam[i]) / 2) ** 2
         metres = 2 * EARTH_RADIUS_M * math.asin(math.sqrt(min(a, 1.0)))
-        return metres / max(abs(time[j] - time[i]), 1.0) <= rules.jump_mps
+        return bool(metres / max(abs(time[j] - time[i]), 1.0) <= rules.jump_mps)
 
     jumped = np.zeros(len(lat), bool)
     origin = np.full(len(lat), -1)
@@ -225,4 +225,4 @@ def _jittered(
     speed = floats(rows.column("speed_kmh"))[fixes]
     with np.errstate(invalid="ignore"):
         parked = speed < rules.jitter_kmh
-    return short & parked[1:] & parked[source]
+    return np.asarray(short & parked[1:] & parked[source])

@@ -76,7 +76,7 @@ def bucket_of(device_no: pa.Array, buckets: int) -> np.ndarray:
     """int64 of shape (rows,): which bucket of terminals; the same in every run and process."""
     encoded = device_no.dictionary_encode()
     codes = [zlib.crc32(text.encode()) % buckets for text in encoded.dictionary.to_pylist()]
-    return np.array(codes, np.int64)[np.asarray(encoded.indices)]
+    return np.asarray(np.array(codes, np.int64)[np.asarray(encoded.indices)])
 
 
 def _fingerprint(uploads: Uploads) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +117,7 @@ def _bits(column: pa.Array) -> np.ndarray:
         encoded = column.dictionary_encode()
         hashes = [zlib.crc32(text.encode()) for text in encoded.dictionary.to_pylist()]
         table = np.array([*hashes, 1], np.uint64)
-        return table[filled_int64(encoded.indices, len(hashes))]
+        return np.asarray(table[filled_int64(encoded.indices, len(hashes))])
     if pa.types.is_list(kind):
         return _list_bits(column)
     if pa.types.is_nested(kind):

@@ -144,7 +144,7 @@ def _changes(uploads: Uploads, event_ms: np.ndarray, bindings: Bindings) -> np.n
     before = bindings.change_at(terminal, earliest)
     after = bindings.change_at(terminal, latest)
     upload = uploads.upload
-    change = before[upload]
+    change = np.array(before[upload])
     spans = (before != after)[upload]
     if spans.any():
         change[spans] = bindings.change_at(terminal[upload[spans]], event_ms[spans])

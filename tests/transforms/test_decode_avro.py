@@ -15,11 +15,9 @@ from tests.transforms.support import (
     datum,
     frame,
     raw_batch,
-    rows_of,
     run,
 )
 from transforms import decode_avro
-from transforms.decode import Decoder, avro_uploads
 
 LOG, GPS = load("message_log").avro, load("message_gps").avro
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
@@ -55,25 +53,29 @@ def facts_of(messages, **writers):
     return run(messages, writers=known)
 
 
-def both_ways(writer, records):
-    """Telemetry-like rows of records decoded in one native call, and one by one."""
-    bodies = [datum(writer, record) for record in records]
-    cut = [decode_avro.Frame(row, 1, body) for row, body in enumerate(bodies)]
-    raw = raw_batch([frame(1, writer, record) for record in records])
-    writer_json = json.dumps(writer)
-    native = decode_avro.decode_natively(bodies, writer_json)
-    assert native is not None, "the native decoder did not take the batch"
-    [(kept, slow)], refusals = decode_avro.decode_slowly(cut, writer_json)
-    assert (len(kept), refusals) == (len(records), [])
-    kind = decode_avro.message_type_of(writer)
-    rows = range(len(records))
-    return [_uploads(avro_uploads(rows, items, raw, kind, Decoder())) for items in (native, slow)]
+@pytest.fixture
+def both_ways(monkeypatch):
+    """A function: a writer schema and records to their telemetry rows, decoded in one native call
+    and one by one."""
 
+    def decoded(writer, records):
+        messages, native = frames(records, writer, 9), []
+        one_call = decode_avro.decode_natively
 
-def _uploads(found):
-    [(uploads, _)], refusals = found
-    assert refusals == []
-    return rows_of(uploads.head), rows_of(uploads.rows)
+        def seen(*args):
+            native.append(one_call(*args))
+            return native[-1]
+
+        monkeypatch.setattr(decode_avro, "decode_natively", seen)
+        fast = facts_of(messages, w9=writer)
+        assert [items is not None for items in native] == [True], "not decoded natively"
+        monkeypatch.setattr(decode_avro, "decode_natively", lambda *args: None)
+        slow = facts_of(messages, w9=writer)
+        monkeypatch.undo()
+        assert (fast.errors, slow.errors) == ([], [])
+        return fast.telemetry, slow.telemetry
+
+    return decoded
 
 
 def fields_of(schema, **changed):
@@ -136,68 +138,53 @@ EVOLVED = {
         "device_gen": {"name": "device_gen", "default": "STS", "type": {
             "type": "enum", "name": "DeviceGen", "symbols": ["STS", "NEXT", "UNKNOWN"]}},
     },
-    "fields in another order": {
-        "device_no": None, "dev": None,
-        "zz": {"name": "zz", "type": ["null", "string"], "default": None},
-    },
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", list(EVOLVED)[:-1])
-def test_the_native_and_the_slow_way_give_the_same_rows_for(name):
+@pytest.mark.parametrize("name", EVOLVED)
+def test_the_native_and_the_slow_way_give_the_same_rows_for(name, both_ways):
     writer = fields_of(LOG, **EVOLVED[name])
     unit = 1000 if name == "microseconds" else 1
     records = [
         log_record(
             n, odometer_m=1000 + n, fuel_level_pct=61, lat_deg=37.5, uptime_s=7,
             received_time=(NOON + n) * unit, device_time=(NOON + n) * unit + (999 if unit > 1 else 0),
-            device_gen="NEXT" if "symbol" in name else "STS",
+            device_gen="NEXT" if "symbol" in name else "STS", lon_deg=127.0,
             volume=1.5, mood="glad", tags={"a": 1}, extras={"z": "1", "a": "2"},
         )
         for n in range(3)
     ]  # fmt: skip
     native, slow = both_ways(writer, records)
     assert native == slow
-    head, rows = native
-    if "symbol" in name:
-        assert {row["device_gen"] for row in head} == {"UNKNOWN"}
-    if name == "microseconds":
-        assert [row["device_time"] for row in rows] == [NOON, NOON + 1, NOON + 2]
-    if "widened" in name:
-        assert [(row["seq"], row["uptime_s"]) for row in head] == [(n, 7) for n in range(3)]
-        assert [row["fuel_level_pct"] for row in rows] == [61.0] * 3
-        assert [row["odometer_m"] for row in rows] == [1000, 1001, 1002]
-    if "removed" in name:
-        assert [row["speed_kmh"] for row in rows] == [None] * 3
-        assert [row["dtc_codes"] for row in rows] == [[]] * 3
-        assert [row["extras"] for row in head] == [None] * 3
+    found = {key: [row[key] for row in native] for key in native[0]}
+    for column, values in EXPECTED.get(name, {}).items():
+        assert found[column] == values
 
 
-def test_the_native_and_the_slow_way_give_the_same_samples():
+EXPECTED = {
+    "a field removed": {
+        "speed_kmh": [None] * 3, "dtc_codes": [[]] * 3, "extras": [None] * 3,
+        "boot_count": [None] * 3,
+    },
+    "a field added": {"speed_kmh": [43] * 3, "extras": [{"z": "1", "a": "2"}] * 3},
+    "int widened to long and float": {
+        "seq": [0, 1, 2], "uptime_s": [7] * 3, "fuel_level_pct": [61.0] * 3,
+        "odometer_m": [1000, 1001, 1002], "lat_deg": [37.5] * 3,
+    },
+    "microseconds": {
+        "device_time": [NOON, NOON + 1, NOON + 2], "received_time": [NOON, NOON + 1, NOON + 2],
+    },
+    "an enum symbol the reader does not know": {"device_gen": ["UNKNOWN"] * 3},
+}  # fmt: skip
+
+
+def test_the_native_and_the_slow_way_give_the_same_samples(both_ways):
     native, slow = both_ways(GPS, [gps_record(n, extras={"b": "1", "a": "2"}) for n in range(3)])
     assert native == slow
+    assert len(native) == 9
 
 
-def test_the_order_of_extras_is_that_of_their_names_whatever_the_way():
-    bodies = [datum(LOG, log_record(extras={"z": "1", "a": "2"}))]
-    writer_json = json.dumps(LOG)
-    raw = raw_batch(frames([log_record()]))
-    orders = []
-    cut = [decode_avro.Frame(0, 1, bodies[0])]
-    slow = decode_avro.decode_slowly(cut, writer_json)[0][0][1]
-    for items in (decode_avro.decode_natively(bodies, writer_json), slow):
-        [(uploads, _)], _ = avro_uploads([0], items, raw, "log", Decoder())
-        orders.append([key for key, _ in uploads.head.column("extras")[0].as_py()])
-    assert orders == [["a", "z"]] * 2
-
-
-def test_m02_the_order_of_extras_is_no_difference():
-    one, other = log_record(extras={"a": "1", "b": "2"}), log_record(extras={"b": "2", "a": "1"})
-    facts = facts_of(frames([one, other]))
-    assert (facts.duplicates, facts.flags) == (1, [["EXTRA_FIELDS"]])
-
-
-def test_a_field_is_found_by_its_alias(monkeypatch):
+def test_a_field_is_found_by_its_alias():
     fields = [f for f in LOG["fields"] if f["name"] != "speed_kmh"]
     speed = next(f for f in LOG["fields"] if f["name"] == "speed_kmh")
     writer = {**LOG, "fields": [*fields, {**speed, "name": "velocity"}]}
