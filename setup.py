@@ -9,6 +9,8 @@ PACKAGES = [
     "pipelines",
     "runners",
     "runners.simulation",
+    "runners.simulation.misbehaviours",
+    "notebooks",
 ]
 
 CORE = [
