@@ -184,7 +184,10 @@ def message_id(number: str, kind: str, seq: int) -> str:
 
 
 def write_archive(out: Path, kind: Input, uploads: fleet.Uploads, values: Iterator[bytes]) -> None:
-    """Objects by partition and arrival hour (Asia/Seoul), named by their first offset."""
+    """Objects by partition and arrival hour (Asia/Seoul), named by their first offset.
+
+    Uploads come in order of arrival: when an hour is over, its objects are written.
+    """
     topic = f"message-{kind.type}"
     offsets = [0] * PARTITIONS
     open_objects: dict[tuple[int, str], list] = {}
@@ -202,6 +205,8 @@ def write_archive(out: Path, kind: Input, uploads: fleet.Uploads, values: Iterat
         number = fleet.device_no(terminal).encode()
         partition = zlib.crc32(number) % PARTITIONS
         hour = dt.datetime.fromtimestamp(arrived / 1000, KST).strftime("%Y/%m/%d/%H")
+        for place in [place for place in open_objects if place[1] != hour]:
+            close(place)
         records = open_objects.setdefault((partition, hour), [])
         records.append((offsets[partition], arrived, number, value))
         offsets[partition] += 1

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -14,7 +15,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 INK, SOFT, GRID = "#1f2933", "#52606d", "#e4e8ed"
 BLUE, ORANGE, RED, GREEN, GREY = "#2f6fde", "#e8833a", "#c8442e", "#2a9d76", "#c3cad3"
 HOURS = range(24)
-THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
+LEAST_ROWS = 4
+THOUSANDS = FuncFormatter(
+    lambda value, _: f"{value:,.0f}" if value == round(value) else f"{value:g}"
+)
 
 
 def style() -> None:
@@ -32,13 +36,22 @@ def style() -> None:
     )  # fmt: skip
 
 
-def distances(vehicles: Sequence[tuple[str, float, float, float]], all_km: Sequence[float]) -> Figure:
+def show(figure: Figure, told: str) -> None:
+    """Show a figure once, with what it tells as its alternative text."""
+    display(figure, metadata={"image/png": {"alt": told}})
+    plt.close(figure)
+
+
+def distances(
+    vehicles: Sequence[tuple[str, float, float, float]], all_km: Sequence[float]
+) -> Figure:
     """Distance and speeds of `vehicles` (name, km, mean and highest km/h), and of all the km."""
     figure, (far, fast, spread) = plt.subplots(
         1, 3, figsize=(11, 1.3 + 0.24 * max(len(vehicles), 6)), width_ratios=(1.25, 1, 1),
         layout="constrained",
     )  # fmt: skip
     names, km, mean, highest = zip(*vehicles, strict=True)
+    mean, highest = np.array(mean, float), np.array(highest, float)
     rows = np.arange(len(names))
     far.barh(rows, km, color=BLUE, height=0.68)
     _rows(far, names)
@@ -52,7 +65,8 @@ def distances(vehicles: Sequence[tuple[str, float, float, float]], all_km: Seque
     fast.set_xlim(left=0)
     fast.legend(loc="lower right", bbox_to_anchor=(1.02, 1.0), ncols=2, handletextpad=0.1,
                 columnspacing=0.8, borderaxespad=0.2)  # fmt: skip
-    spread.hist(all_km, bins=min(20, max(4, len(all_km) // 3)), color=BLUE, alpha=0.75, rwidth=0.94)
+    spread.hist(all_km, bins=min(20, max(4, len(all_km) // 3)), range=(0, max(*all_km, 1)),
+                color=BLUE, alpha=0.75, rwidth=0.94)  # fmt: skip
     spread.set(title="All vehicles by distance", xlabel="km", ylabel="vehicles")
     spread.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     spread.xaxis.set_major_formatter(THOUSANDS)
@@ -85,7 +99,8 @@ def vehicle_hours(
     for axes, (title, minutes, colour) in zip(grids, shown, strict=True):
         shade = LinearSegmentedColormap.from_list(title, ["#f4f6f8", colour, "#10233f"])
         drawn = axes.pcolormesh(minutes, cmap=shade, vmin=0, vmax=60, edgecolor="white", lw=0.7)
-        axes.set(title=f"{title}, {len(names)} of {of:,} vehicles", xlabel=f"hour of the day, {zone}")
+        axes.set_title(f"{title}, {len(names)} of {of:,} vehicles")
+        axes.set_xlabel(f"hour of the day, {zone}")
         axes.set_xticks(np.arange(0, 24, 3) + 0.5, [f"{hour:02d}" for hour in range(0, 24, 3)])
         axes.set_yticks(np.arange(len(names)) + 0.5, names)
         axes.grid(visible=False)
@@ -102,7 +117,7 @@ def stacked_rows(
 ) -> Figure:
     """Rows of stacked bars: `parts` is label -> (colour, one number a row). Totals at the end."""
     figure, axes = plt.subplots(
-        figsize=(11, 1.25 + 0.27 * max(len(names), 2)), layout="constrained"
+        figsize=(11, 1.25 + 0.27 * max(len(names), LEAST_ROWS)), layout="constrained"
     )
     rows, left = np.arange(len(names)), np.zeros(len(names))
     for label, (colour, numbers) in parts.items():
@@ -129,5 +144,5 @@ def totals(figure: Figure, numbers: Sequence[float]) -> Figure:
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(np.arange(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_ylim(max(len(names), LEAST_ROWS) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)

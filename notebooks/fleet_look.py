@@ -7,7 +7,7 @@ from html import escape
 
 from IPython.display import HTML
 
-NOTHING = "–"
+NOTHING, MINUS = "–", "−"
 DAY_S, YEAR_S = 86_400, 365.25 * 86_400
 TEXT = ("text", str)
 COUNT = ("number", "{:,.0f}".format)
@@ -17,6 +17,16 @@ MINUTES = ("number", lambda seconds: f"{seconds / 60:,.0f}")
 SHARE = ("number", lambda share: percent(share))
 LIST = ("text", lambda items: " · ".join(str(item) for item in items) or NOTHING)
 Form = tuple[str, Callable[..., str]]
+
+
+def amount(value: float) -> str:
+    """A whole number, or one decimal where the number is small."""
+    return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:,.1f}"
+
+
+def counted(number: int, name: str) -> str:
+    """A count with its noun."""
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def percent(share: float) -> str:
@@ -30,12 +40,12 @@ def offset(seconds: float) -> str:
     """How far a clock is off, in the unit one would say it in."""
     size = abs(seconds)
     if size < 90:
-        return f"{seconds:+.0f} s"
+        return f"{seconds:+.0f} s".replace("-", MINUS)
     if size > YEAR_S:
-        return f"{seconds / YEAR_S:+,.1f} years"
+        return f"{seconds / YEAR_S:+,.1f} years".replace("-", MINUS)
     if size > 2 * DAY_S:
-        return f"{seconds / DAY_S:+,.1f} d"
-    sign = "+" if seconds > 0 else "-"
+        return f"{seconds / DAY_S:+,.1f} d".replace("-", MINUS)
+    sign = "+" if seconds > 0 else MINUS
     hours, minutes = divmod(round(size / 60), 60)
     return f"{sign}{hours} h {minutes:02d} min" if hours else f"{sign}{minutes} min"
 

@@ -25,10 +25,14 @@ def tracks_of(
 ) -> dict[str, Track]:
     """One line a vehicle from rows sorted by vehicle and time, broken where it was silent."""
     tracks = {}
-    for name in dict.fromkeys(vehicle.tolist()):
-        mine = vehicle == name
+    starts = np.flatnonzero(np.r_[True, vehicle[1:] != vehicle[:-1]])
+    for start, end in zip(starts, [*starts[1:], len(vehicle)], strict=True):
+        mine = slice(start, end)
         breaks = np.flatnonzero(np.diff(at_s[mine]) > gap_s) + 1
-        tracks[name] = (np.insert(lat[mine], breaks, np.nan), np.insert(lon[mine], breaks, np.nan))
+        tracks[str(vehicle[start])] = (
+            np.insert(lat[mine], breaks, np.nan),
+            np.insert(lon[mine], breaks, np.nan),
+        )
     return tracks
 
 
@@ -129,7 +133,7 @@ def _lines(
 ) -> None:
     others = [track for name, track in tracks.items() if name not in named]
     for number, (lat, lon) in enumerate(others):
-        label = f"{len(others):,} other vehicles" if number == 0 else None
+        label = f"{len(others):,} more" if number == 0 else None
         axes.plot(lon, lat, color=QUIET, linewidth=0.7 * weight, alpha=0.55, label=label, zorder=2)
     for colour, (name, text) in zip(COLOURS, named.items(), strict=False):
         lat, lon = tracks[name]
@@ -180,5 +184,3 @@ def _north(axes: Axes) -> None:
         va="center", fontsize=9.5, color=INK, zorder=8,
         arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.1, "shrinkA": 4},
     )  # fmt: skip
-
-

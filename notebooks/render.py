@@ -1,6 +1,6 @@
 """Run a notebook over a lake and write it as one HTML file that loads nothing.
 
-    python -m notebooks.render --lake DIR --out FILE.html [--notebook PATH]
+`python -m notebooks.render --lake DIR --out FILE.html [--notebook PATH]`
 """
 
 from __future__ import annotations

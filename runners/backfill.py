@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -20,16 +19,14 @@ from connectors.archive import Listing, list_objects
 from connectors.files import DependencyFailed, S3Settings, folder
 from pipelines.backfill import build
 from pipelines.job import Job
-from runners.config import Config
+from runners.alone import SPOOL_PREFIX, alone
+from runners.beam_options import checked_options
+from runners.config import BadArguments, Config
 from schemas import MESSAGE_TYPES
 
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
 LEDGER = "ledger.json"
 COUNTED = ("good", "dead", "duplicate", "late", "filtered")
-
-
-class BadArguments(Exception):
-    """An argument that cannot be meant: names it, its value and what to do."""
 
 
 def balances(ledger: dict[str, Any]) -> bool:
@@ -56,8 +53,10 @@ def run_backfill(
     """
     config = config or Config()
     settings = config.s3.settings()
-    options = PipelineOptions(list(beam_args), save_main_session=False)
+    options = checked_options(beam_args)
     wanted = _types(types)
+    if start and end and start >= end:
+        raise BadArguments(f"--from {start.isoformat()} is not before --to {end.isoformat()}")
     place = folder(archive, settings)
     if not place.child("topics").exists():
         if place.local:
@@ -77,9 +76,10 @@ def run_backfill(
         )
         assert job.terminals
         listing = list_objects(job.topics, job.zone, frozenset(wanted), start, end)
-        if on_start:
-            on_start(len(listing.objects), spool)
-        return _with_names(_run(job, listing, options), listing)
+        with alone(job.tables, spool):
+            if on_start:
+                on_start(len(listing.objects), spool)
+            return _with_names(_run(job, listing, options), listing)
 
 
 def _types(types: Sequence[str] | None) -> tuple[str, ...]:
@@ -96,23 +96,23 @@ def _spool(
     """A folder that all workers reach: a local one for a local runner, else beside the lake."""
     runner = options.view_as(StandardOptions).runner or LOCAL_RUNNERS[0]
     if config.spool is None and runner in LOCAL_RUNNERS:
-        with tempfile.TemporaryDirectory(prefix="odograph-spool-") as local:
+        with tempfile.TemporaryDirectory(prefix=SPOOL_PREFIX) as local:
             yield local
         return
     uri = f"{config.spool or lake.rstrip('/') + '/_state/spool'}/{uuid.uuid4().hex}"
     try:
         yield uri
     finally:
-        place = folder(uri, settings)
-        if place.local:
-            shutil.rmtree(place.path, ignore_errors=True)
-        elif place.exists():
-            place.system.delete_dir(place.path)
+        folder(uri, settings).clear()
 
 
 def _run(job: Job, listing: Listing, options: PipelineOptions) -> dict[str, Any]:
     runner = options.view_as(StandardOptions).runner or LOCAL_RUNNERS[0]
-    pipeline = beam.Pipeline(FnApiRunner() if runner in LOCAL_RUNNERS else runner, options)
+    try:
+        pipeline = beam.Pipeline(FnApiRunner() if runner in LOCAL_RUNNERS else runner, options)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise BadArguments(f"--runner {runner}: {error}") from None
+    job.state.folder.delete(LEDGER)
     ledger = build(pipeline, job, listing.objects)
     _ = ledger | "write ledger" >> beam.Map(write_ledger, job)
     try:

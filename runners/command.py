@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import threading
@@ -18,7 +19,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from runners.config import BadConfig, Config, load_config
+from connectors.files import DependencyFailed, S3Settings, folder
+from runners.config import BadArguments, BadConfig, Config, load_config
 
 DONE, UNBALANCED, WRONG, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 console = Console(stderr=True)
@@ -146,9 +148,9 @@ def backfill(
     Running it again, over parts, or in another order gives the same tables. Options it does not
     know go to Beam, such as --direct_num_workers 2 --direct_running_mode multi_processing.
     """
-    from runners.backfill import balances, run_backfill
-
     config = load_config(config_path)
+    with quiet():
+        from runners.backfill import balances, run_backfill
     wanted = [name.strip() for name in types.split(",") if name.strip()]
     with watching() as watch:
         result = run_backfill(
@@ -163,12 +165,22 @@ def backfill(
             watch,
         )
     if ledger:
-        ledger.parent.mkdir(parents=True, exist_ok=True)
-        ledger.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(result, indent=1) + "\n"
+        folder(str(ledger.parent), S3Settings()).write(ledger.name, text.encode())
     show(result, lake)
     if not balances(result):
         click.echo("the ledger does not balance: uploads were lost or counted twice", err=True)
         sys.exit(UNBALANCED)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Beam warns when it is imported without Google's libraries; nobody asked for them."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 @contextmanager
@@ -261,7 +273,6 @@ def config_check(path: str) -> None:
 def main() -> None:
     """Run `odograph`; turn expected failures into messages and exit codes."""
     from connectors.bindings import BadBindings
-    from connectors.files import DependencyFailed
 
     try:
         odograph(standalone_mode=False)
@@ -273,17 +284,12 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(WRONG)
-    except (BadConfig, BadBindings) as error:
+    except (BadArguments, BadConfig, BadBindings) as error:
         click.echo(str(error), err=True)
         sys.exit(WRONG)
     except DependencyFailed as error:
         click.echo(str(error), err=True)
         sys.exit(FAILED)
-    except Exception as error:
-        if type(error).__name__ != "BadArguments":
-            raise
-        click.echo(str(error), err=True)
-        sys.exit(WRONG)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,10 @@ class BadConfig(Exception):
     """A setting that is not understood: names file, key, value and what was expected."""
 
 
+class BadArguments(Exception):
+    """An argument that cannot be meant: names it, its value and what to do."""
+
+
 class S3Config(BaseModel):
     """How to reach S3; credentials come from the standard AWS sources, never from here."""
 

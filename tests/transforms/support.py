@@ -61,12 +61,16 @@ def upload(kind: str, seq: int, received: int, /, **more: Any) -> dict[str, Any]
     }  # fmt: skip
 
 
-def log(seq: int = 1, ts: int | None = NOON, received: int | None = None, **d: Any) -> dict[str, Any]:
+def log(
+    seq: int = 1, ts: int | None = NOON, received: int | None = None, **d: Any
+) -> dict[str, Any]:
     """A log upload; keywords that are no envelope keys are the report's."""
     return _report("log", seq, ts, received, d)
 
 
-def boot(seq: int = 1, ts: int | None = NOON, received: int | None = None, **d: Any) -> dict[str, Any]:
+def boot(
+    seq: int = 1, ts: int | None = NOON, received: int | None = None, **d: Any
+) -> dict[str, Any]:
     """A boot upload."""
     return _report("boot", seq, ts, received, d)
 
@@ -84,7 +88,10 @@ def _report(
 
 
 def batch(
-    kind: str, samples: Sequence[dict[str, Any]], seq: int = 1, received: int | None = None,
+    kind: str,
+    samples: Sequence[dict[str, Any]],
+    seq: int = 1,
+    received: int | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """An upload of samples, received when its latest sample was taken unless told otherwise."""
@@ -93,7 +100,9 @@ def batch(
     return upload(kind, seq, received, **more, data=list(samples))
 
 
-def gps(samples: Sequence[dict[str, Any]], seq: int = 1, received: int | None = None, **more: Any) -> dict[str, Any]:
+def gps(
+    samples: Sequence[dict[str, Any]], seq: int = 1, received: int | None = None, **more: Any
+) -> dict[str, Any]:
     """A gps upload."""
     return batch("gps", samples, seq, received, **more)
 
@@ -211,8 +220,11 @@ def encoded(message: Message) -> bytes:
 
 
 def raw_batch(
-    messages: Sequence[Message | None], name: str = "one", topic: str | None = None,
-    hour: int | None = NOON, kafka: int | None = None,
+    messages: Sequence[Message | None],
+    name: str = "one",
+    topic: str | None = None,
+    hour: int | None = NOON,
+    kafka: int | None = None,
 ) -> pa.RecordBatch:
     """A raw batch of one archive object that arrived in `hour`; `kafka` is every record's time."""
     kinds = {m.get("type") for m in messages if isinstance(m, dict)}
@@ -269,9 +281,7 @@ def run(
     return facts
 
 
-def _decoded(
-    name: str, content: Any, decoder: Decoder
-) -> tuple[list[Uploads], pa.RecordBatch]:
+def _decoded(name: str, content: Any, decoder: Decoder) -> tuple[list[Uploads], pa.RecordBatch]:
     if isinstance(content, Block):
         outcome = decode_block(content, decoder)
     else:

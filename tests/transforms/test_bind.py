@@ -45,7 +45,11 @@ def test_m22_an_upload_that_spans_a_swap_is_split_by_sample():
 
 
 def test_m22_an_upload_that_spans_a_swap_away_and_back_is_split_too():
-    rows = [("0001", "A", 0, SWAP), ("0001", "B", SWAP, SWAP + SECOND), ("0001", "A", SWAP + SECOND)]
+    rows = [
+        ("0001", "A", 0, SWAP),
+        ("0001", "B", SWAP, SWAP + SECOND),
+        ("0001", "A", SWAP + SECOND),
+    ]
     facts = run([gps([fix(n, n * 20) for n in range(5)])], rows)
     assert facts.column("vehicle_id") == ["A", "A", "B", "A", "A"]
 
@@ -58,7 +62,9 @@ def test_m22_an_upload_that_spans_a_gap_and_returns_to_the_same_vehicle_is_split
 
 
 def test_m22_the_corrected_event_time_is_looked_up():
-    late = [log(seq=n, ts=NOON + n * 60_000 - 9 * HOUR, received=NOON + n * 60_000) for n in range(5)]
+    late = [
+        log(seq=n, ts=NOON + n * 60_000 - 9 * HOUR, received=NOON + n * 60_000) for n in range(5)
+    ]
     rows = [("0001", "NIGHT", 0, NOON - HOUR), ("0001", "DAY", NOON - HOUR)]
     assert set(run(late, rows).column("vehicle_id")) == {"DAY"}
     assert set(run(late[:4], rows).column("vehicle_id")) == {"NIGHT"}

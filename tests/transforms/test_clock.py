@@ -52,7 +52,9 @@ def test_m04_a_burst_of_buffered_uploads_is_no_zone_error():
 @pytest.mark.parametrize(
     ("received_step", "corrected"), [(30 * SECOND, True), (29 * SECOND, False)]
 )
-def test_m04_receive_times_that_span_half_of_the_device_times_are_no_burst(received_step, corrected):
+def test_m04_receive_times_that_span_half_of_the_device_times_are_no_burst(
+    received_step, corrected
+):
     messages = [
         log(seq=n, ts=NOON - HOUR - 80 * SECOND + n * MINUTE, received=NOON + n * received_step)
         for n in range(5)
@@ -61,7 +63,13 @@ def test_m04_receive_times_that_span_half_of_the_device_times_are_no_burst(recei
     assert source_of(messages) == [expected] * 5
 
 
-EPOCH_EDGES = [(-DAY - 1, False), (-DAY, True), (0, True), (30 * DAY - 1, True), (30 * DAY + 1, False)]
+EPOCH_EDGES = [
+    (-DAY - 1, False),
+    (-DAY, True),
+    (0, True),
+    (30 * DAY - 1, True),
+    (30 * DAY + 1, False),
+]
 
 
 @pytest.mark.parametrize(
@@ -245,12 +253,16 @@ def test_m07_a_clock_1024_weeks_behind_is_brought_back(turns):
         (90 * DAY + 1, ["CLOCK_EPOCH"], NOON),
     ],
 )
-def test_m07_it_must_come_to_lie_between_ninety_days_before_and_five_minutes_after(late, flags, event):
+def test_m07_it_must_come_to_lie_between_ninety_days_before_and_five_minutes_after(
+    late, flags, event
+):
     row = run([log(ts=NOON - late - ROLLOVER, received=NOON)]).row
     assert (row["quality_flags"], row["event_time"]) == (flags, event)
 
 
-@pytest.mark.parametrize(("age", "rolled"), [(ROLLOVER - 90 * DAY, False), (ROLLOVER - 90 * DAY + 1, True)])
+@pytest.mark.parametrize(
+    ("age", "rolled"), [(ROLLOVER - 90 * DAY, False), (ROLLOVER - 90 * DAY + 1, True)]
+)
 def test_m07_a_clock_less_than_1024_weeks_less_ninety_days_behind_is_late_only(age, rolled):
     row = run([log(ts=NOON - age, received=NOON)]).row
     assert row["quality_flags"] == (["CLOCK_EPOCH"] if rolled else [])

@@ -48,7 +48,8 @@ REFUSED = {
     "BAD_ENCODING": [GOOD.replace(b"STS", b"ST\xff"), GOOD.replace(b"STS", b"\xed\xa0\x80")],
     "TRUNCATED_JSON": [b"{", GOOD[:-1], GOOD[:-3], GOOD[:40], GOOD[: GOOD.index(b"STS")]],
     "INVALID_JSON": [
-        b"hello", b"[1]", b"null", b"7", b"{'a':1}", GOOD + GOOD, GOOD + b"}", GOOD + b"x", GOOD + b" 7",
+        b"hello", b"[1]", b"null", b"7", b"{'a':1}", GOOD + GOOD, GOOD + b"}",
+        GOOD + b"x", GOOD + b" 7",
         GOOD.replace(b'"d":{}', b'"d":{"spd":NaN}'), GOOD.replace(b'"d":{}', b'"d":{"spd":012}'),
         GOOD.replace(b'"d":{}', b'"d":{"spd":Infinity}'), b"\xef\xbb\xbf" + GOOD,
     ],
@@ -70,7 +71,8 @@ REFUSED = {
     ],
     "SCHEMA": [
         without(log(), "d"), {**log(), "d": []}, {**log(), "d": None}, {**log(), "d": "x"},
-        without(gps([fix(0)]), "data"), {**gps([fix(0)]), "data": {}}, gps([fix(0), 7], received=NOON),
+        without(gps([fix(0)]), "data"), {**gps([fix(0)]), "data": {}},
+        gps([fix(0), 7], received=NOON),
         gps([fix(0), None], received=NOON), gps([[fix(0)]], received=NOON),
     ],
     "NO_TIME": [
@@ -197,16 +199,52 @@ def test_m15_a_device_time_in_seconds_or_as_text_is_coerced(given, expected, fla
 
 
 def test_m15_the_boundaries_of_a_ten_digit_time():
-    rows = run([log(seq=n, ts=ts, received=NOON) for n, ts in enumerate([10**9 - 1, 10**9, 10**10 - 1, 10**10])])
+    rows = run(
+        [
+            log(seq=n, ts=ts, received=NOON)
+            for n, ts in enumerate([10**9 - 1, 10**9, 10**10 - 1, 10**10])
+        ]
+    )
     assert rows.column("device_time") == [10**9 - 1, 10**12, 10**13 - 1000, 10**10]
     assert ["TYPE_COERCED" in flags for flags in rows.flags] == [False, True, True, False]
 
 
 def test_m15_only_an_unusable_device_type_or_time_makes_a_dead_letter():
-    wrong = dict.fromkeys(("spd", "odo", "ign", "fuel", "bat", "hd", "tp", "dtc", "rssi"), {})
+    wrong = {key: {} for key in ("spd", "odo", "ign", "fuel", "bat", "hd", "tp", "dtc", "rssi")}
     facts = run([{**log(**wrong), "boot": {}, "seq": [], "fw": {}, "up": "x"}])
     assert facts.errors == []
     assert facts.flags == [["TYPE_INVALID"]]
+
+
+FAR = 253_402_300_799_999
+"""9999-12-31T23:59:59.999Z."""
+
+
+@pytest.mark.parametrize(("ts", "kept"), [(0, True), (-1, False), (FAR, True), (FAR + 1, False)])
+@pytest.mark.parametrize("odd", [{}, {"new": 1}])
+def test_m15_a_device_time_before_1970_or_after_9999_is_null(ts, kept, odd):
+    row = run([{**log(ts=ts, received=NOON), **odd}]).row
+    assert row["device_time"] == (ts if kept else None)
+    assert ("TYPE_INVALID" in row["quality_flags"]) is not kept
+    assert row["event_time"] == NOON
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("1979-12-31T23:59:59GMT", False),
+        ("1980-01-01T00:00:00GMT", True),
+        ("1980-01-01T08:59:59KST", False),
+        ("2199-12-31T23:59:59GMT", True),
+        ("2200-01-01T00:00:00GMT", False),
+        ("2200-01-01T08:59:59KST", True),
+    ],
+)
+@pytest.mark.parametrize("odd", [{}, {"new": 1}])
+def test_m15_a_receive_time_before_1980_or_after_2199_is_unreadable(text, kept, odd):
+    row = run(raw_batch([{**log(), "timestamp": text, **odd}], kafka=NOON + 7)).row
+    assert (row["received_time"] != NOON + 7) is kept
+    assert ("TYPE_INVALID" in row["quality_flags"]) is not kept
 
 
 def test_m16_unknown_fields_of_an_upload_are_kept_as_json_text_on_all_its_rows():
@@ -230,7 +268,10 @@ def test_m16_a_report_keeps_its_unknown_fields():
 
 
 def test_m20_the_adapter_table_scales_by_generation_and_firmware():
-    lines = [csa(fw=fw, speed=119, time=f"24011512000{n}") for n, fw in enumerate(("1.3", "2.0", "2.", "12.0"))]
+    lines = [
+        csa(fw=fw, speed=119, time=f"24011512000{n}")
+        for n, fw in enumerate(("1.3", "2.0", "2.", "12.0"))
+    ]
     facts = run([*lines, log(seq=9, fw="2.0", spd=119)], phones={"01012345678": "0001"})
     expected = [119, 42.84, 42.84, 119, 119]
     assert facts.column("speed_kmh") == [pytest.approx(value, rel=1e-6) for value in expected]
@@ -244,10 +285,21 @@ def test_m20_a_value_is_checked_for_sentinels_before_it_is_scaled_and_for_range_
 
 
 def test_m26_a_device_no_is_trimmed_and_upper_cased_and_keeps_its_zeros():
-    facts = run([log(seq=n, device_no=d) for n, d in enumerate([" 0001", "0001\t", "ab-1", "Ab-1 ", "01"])])
+    facts = run(
+        [log(seq=n, device_no=d) for n, d in enumerate([" 0001", "0001\t", "ab-1", "Ab-1 ", "01"])]
+    )
     assert facts.column("device_no") == ["0001", "0001", "AB-1", "AB-1", "01"]
     assert facts.column("binding_status") == ["BOUND", "BOUND", "UNBOUND", "UNBOUND", "UNBOUND"]
     assert facts.flags == [[]] * 5
+
+
+@pytest.mark.parametrize(
+    "device_no", ["ß1", "ŉ1", "ǆ1", "ﬁ1", "\x1c1", "\x851", "\u200b1", "\u30001", "\xa01"]
+)
+def test_m26_the_normal_form_does_not_depend_on_how_a_message_was_decoded(device_no):
+    plain, odd = log(seq=1, device_no=device_no), {**log(seq=2, device_no=device_no), "new": 1}
+    one, other = run([plain, odd]).column("device_no")
+    assert one == other
 
 
 def test_m26_variants_of_one_number_are_one_terminal():
@@ -262,7 +314,9 @@ def test_m26_a_csa_phone_number_that_is_the_device_no_is_normalised_too():
 
 def test_m26_a_json_number_becomes_the_one_known_terminal_without_its_zeros():
     bindings = [("00102", "CAR", 0), ("0777", "A", 0), ("00777", "B", 0)]
-    facts = run([log(seq=1, device_no=102), log(seq=2, device_no=777), log(seq=3, device_no=5)], bindings)
+    facts = run(
+        [log(seq=1, device_no=102), log(seq=2, device_no=777), log(seq=3, device_no=5)], bindings
+    )
     assert facts.column("device_no") == ["00102"]
     assert facts.flags == [["TYPE_COERCED"]]
     assert facts.errors == ["AMBIGUOUS_DEVICE_NO"] * 2
@@ -341,7 +395,10 @@ def test_message_id_does_not_depend_on_how_a_message_was_decoded():
 
 
 def test_the_example_log_is_one_fact(examples):
-    facts = run(raw_batch([(examples / "sts_log.json").read_bytes()], topic="message-log"), [("0102030405", "V", 0)])
+    facts = run(
+        raw_batch([(examples / "sts_log.json").read_bytes()], topic="message-log"),
+        [("0102030405", "V", 0)],
+    )
     row = facts.row
     expected = {
         "device_no": "0102030405", "vehicle_id": "V", "device_gen": "STS", "seq": 48213,
@@ -381,7 +438,10 @@ def test_lists_and_symbols_have_their_defaults():
     assert warning["warning_type"] == "NONE"
 
 
-@pytest.mark.parametrize(("code", "symbol"), [(0, "NONE"), (1, "NONE"), (2, "TWO_D"), (3, "THREE_D"), (4, "DEAD_RECKONING")])
+@pytest.mark.parametrize(
+    ("code", "symbol"),
+    [(0, "NONE"), (1, "NONE"), (2, "TWO_D"), (3, "THREE_D"), (4, "DEAD_RECKONING")],
+)
 def test_a_fix_code_becomes_its_symbol(code, symbol):
     assert run([gps([fix(0, fix=code)])]).row["fix_type"] == symbol
 
@@ -393,9 +453,9 @@ def test_m15_an_unknown_fix_code_is_unknown_and_flagged(code):
 
 
 def test_extras_are_json_texts():
-    extras = run([{**log(odd="a\"b\\c\n", deep={"k": [True, None, 1.25]})}]).row["extras"]
+    extras = run([{**log(odd='a"b\\c\n', deep={"k": [True, None, 1.25]})}]).row["extras"]
     assert {key: json.loads(text) for key, text in extras.items()} == {
-        "odd": "a\"b\\c\n",
+        "odd": 'a"b\\c\n',
         "deep": {"k": [True, None, 1.25]},
     }
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -94,7 +95,11 @@ def fields_of(schema, **changed):
 def test_a_log_in_confluent_framing_is_a_fact():
     facts = facts_of(frames([log_record(1, extras={"b": "1", "a": '"x"'}), log_record(2)]))
     first, second = facts.telemetry
-    assert (first["event_time"], first["speed_kmh"], first["vehicle_id"]) == (NOON + SECOND, 43, "CAR-1")
+    assert (first["event_time"], first["speed_kmh"], first["vehicle_id"]) == (
+        NOON + SECOND,
+        43,
+        "CAR-1",
+    )
     assert (first["extras"], first["quality_flags"]) == ({"a": '"x"', "b": "1"}, ["EXTRA_FIELDS"])
     assert (second["extras"], second["quality_flags"]) == (None, [])
     assert (first["message_id"], first["device_gen"]) == (f"{1:032x}", "STS")
@@ -148,7 +153,7 @@ def test_the_native_and_the_slow_way_give_the_same_rows_for(name, both_ways):
     records = [
         log_record(
             n, odometer_m=1000 + n, fuel_level_pct=61, lat_deg=37.5, uptime_s=7,
-            received_time=(NOON + n) * unit, device_time=(NOON + n) * unit + (999 if unit > 1 else 0),
+            received_time=(NOON + n) * unit, device_time=(NOON + n) * unit + unit - 1,
             device_gen="NEXT" if "symbol" in name else "STS", lon_deg=127.0,
             volume=1.5, mood="glad", tags={"a": 1}, extras={"z": "1", "a": "2"},
         )
@@ -230,7 +235,11 @@ def test_m17_what_is_no_record_is_a_dead_letter_with_its_exact_bytes(error_type)
 @pytest.mark.parametrize("size", [3, 10, 200])
 def test_m17_poison_in_a_batch_is_a_dead_letter_and_its_neighbours_facts(size):
     messages = frames([log_record(n) for n in range(size)])
-    poisoned = {1: messages[1][:-1], size // 2: messages[size // 2] + b"\0", size - 1: b"\0\0\0\0\1\xff"}
+    poisoned = {
+        1: messages[1][:-1],
+        size // 2: messages[size // 2] + b"\0",
+        size - 1: b"\0\0\0\0\1\xff",
+    }
     mixed = [poisoned.get(n, message) for n, message in enumerate(messages)]
     facts = facts_of(mixed)
     assert [letter["source_line"] for letter in facts.dead] == sorted(poisoned)
@@ -313,7 +322,7 @@ def test_records_of_a_container_without_boot_or_seq_are_told_apart_by_their_byte
     ]
 
 
-def test_m17_in_a_container_block_records_before_the_poison_are_facts_and_the_rest_one_dead_letter():
+def test_m17_records_before_the_poison_of_a_container_are_facts_and_the_rest_one_dead_letter():
     datums = [datum(LOG, log_record(n)) for n in range(6)]
     datums[3] = b"\xff" * 12
     facts = run(block(LOG, datums))
@@ -334,6 +343,12 @@ def test_m17_an_incomplete_record_of_a_container_block_is_a_dead_letter_and_its_
     facts = run(block(LOG, [datum(LOG, record) for record in records]))
     assert (facts.column("seq"), facts.errors) == ([0, 1, 3], ["MISSING_DEVICE_NO"])
     assert facts.dead[0]["raw_value"] == datum(LOG, records[2])
+
+
+def test_m17_a_container_block_that_holds_fewer_records_than_it_says_has_a_dead_letter():
+    short = replace(block(LOG, [datum(LOG, log_record(1))]), count=2)
+    facts = run(short)
+    assert (facts.column("seq"), facts.errors) == ([1], ["BAD_AVRO"])
 
 
 def test_m18_a_container_of_no_message_is_a_dead_letter():

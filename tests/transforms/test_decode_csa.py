@@ -61,7 +61,9 @@ def test_m17_what_is_no_frame_is_a_dead_letter_and_its_neighbours_facts():
     }
     lines = [line for one in bad for line in (one, csa(odo=len(one)))]
     facts = facts_of(lines)
-    assert dict(zip((letter["raw_value"] for letter in facts.dead), facts.errors, strict=True)) == bad
+    assert (
+        dict(zip((letter["raw_value"] for letter in facts.dead), facts.errors, strict=True)) == bad
+    )
     assert facts.good + facts.duplicates == len(bad)
 
 
@@ -116,6 +118,9 @@ def test_m19_sentinels_of_csa_columns_are_null():
     assert "SENTINEL" in row["quality_flags"]
 
 
-@pytest.mark.parametrize(("code", "column"), [("BOT", "boot_reason"), ("KIN", "event_type"), ("ADS", "warning_type"), ("GPS", "fix_type")])
+@pytest.mark.parametrize(
+    ("code", "column"),
+    [("BOT", "boot_reason"), ("KIN", "event_type"), ("ADS", "warning_type"), ("GPS", "fix_type")],
+)
 def test_m18_each_code_is_a_message_type(code, column):
     assert column in facts_of([csa(kind=code)]).row

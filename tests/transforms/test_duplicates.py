@@ -13,7 +13,9 @@ def test_m01_the_same_upload_again_counts_once():
 
 
 def test_m01_a_duplicate_hours_later_in_another_object_counts_once():
-    facts = run({"b": [log(ts=NOON, received=NOON)], "a": [log(ts=NOON, received=NOON + 20 * HOUR)]})
+    facts = run(
+        {"b": [log(ts=NOON, received=NOON)], "a": [log(ts=NOON, received=NOON + 20 * HOUR)]}
+    )
     assert (facts.good, facts.row["object"], facts.row["received_time"]) == (1, "b", NOON)
     assert facts.flags == [[]]
 
@@ -42,7 +44,11 @@ def test_m02_the_richer_upload_is_shown_and_the_first_feeds_the_minutes():
     assert row["quality_flags"] == ["DUP_DIFF"]
     assert (facts.good, facts.duplicates) == (1, 1)
     minute = facts.minute
-    assert (minute["speed_sum_kmh"], minute["aux_battery_min_v"], minute["n_samples"]) == (5, None, 1)
+    assert (minute["speed_sum_kmh"], minute["aux_battery_min_v"], minute["n_samples"]) == (
+        5,
+        None,
+        1,
+    )
     assert minute["n_flagged"] == 1
 
 
@@ -74,7 +80,13 @@ def test_m02_content_is_compared_after_decoding_without_the_receive_time(other):
 
 @pytest.mark.parametrize(
     "other",
-    [{"spd": 6}, {"spd": 5, "fw": "9"}, {"spd": 5, "up": 3}, {"spd": 5, "new": 1}, {"spd": 5, "tp": [200]}],
+    [
+        {"spd": 6},
+        {"spd": 5, "fw": "9"},
+        {"spd": 5, "up": 3},
+        {"spd": 5, "new": 1},
+        {"spd": 5, "tp": [200]},
+    ],
 )
 def test_m02_any_other_difference_is_flagged(other):
     facts = run([log(spd=5), log(**other)])
@@ -93,7 +105,9 @@ def test_m02_more_samples_are_richer():
 
 
 def test_m01_a_duplicate_takes_the_clock_of_the_upload_that_counts():
-    future = [log(seq=n, ts=NOON + n * 60_000 + HOUR // 3, received=NOON + n * 60_000) for n in range(3)]
+    future = [
+        log(seq=n, ts=NOON + n * 60_000 + HOUR // 3, received=NOON + n * 60_000) for n in range(3)
+    ]
     richer = {**future[0], "timestamp": "2024-01-16T03:00:00GMT", "d": {"bat": 12}}
     facts = run([*future, richer])
     [row] = [row for row in facts.telemetry if row["seq"] == 0]

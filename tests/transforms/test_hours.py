@@ -27,7 +27,9 @@ def test_m09_the_day_and_hour_edge_is_that_of_seoul(text, expected):
     assert hour(text) == expected
 
 
-@pytest.mark.parametrize("day", ["2024-12-29", "2024-12-30", "2024-12-31", "2021-01-01", "2021-01-03"])
+@pytest.mark.parametrize(
+    "day", ["2024-12-29", "2024-12-30", "2024-12-31", "2021-01-01", "2021-01-03"]
+)
 def test_m09_the_year_is_that_of_the_calendar_not_of_the_week(day):
     assert hour(f"{day}T12:00:00+09:00") == int(day.replace("-", "") + "12")
 

@@ -64,7 +64,9 @@ EVENTS = {
 
 @pytest.mark.parametrize(("calibrated", "counts"), CALIBRATIONS)
 def test_kinematic_events_count_unless_the_axes_are_not_calibrated(calibrated, counts):
-    samples = [fix(n, ev=event, cal=calibrated) for n, event in enumerate([*EVENTS, "NONE", "BUMP"])]
+    samples = [
+        fix(n, ev=event, cal=calibrated) for n, event in enumerate([*EVENTS, "NONE", "BUMP"])
+    ]
     minute = run([batch("kinematic", samples)]).minute
     assert minute["harsh_brake_n"] == minute["harsh_accel_n"] == counts
     assert (minute["harsh_turn_n"], minute["n_samples"]) == (2 * counts, 6)

@@ -76,8 +76,16 @@ VALID = [
         "device_no": "0001", "device_gen": "STS", "received_time": NOON, "extras": {},
         "tire_pressure_kpa": [], "dtc_codes": []}),
 ]  # fmt: skip
+
+
+def spoil(message, place, junk, cut):
+    """The message with `cut` bytes at `place` exchanged for `junk`."""
+    place %= len(message)
+    return message[:place] + junk + message[place + cut :]
+
+
 spoiled = st.builds(
-    lambda message, place, junk, cut: message[: place % len(message)] + junk + message[place % len(message) + cut :],
+    spoil,
     st.sampled_from(VALID), st.integers(0, 400), st.binary(max_size=3), st.integers(0, 3),
 )  # fmt: skip
 anything = st.one_of(
@@ -113,27 +121,35 @@ def test_m17_good_and_dead_together_hold_every_message_exactly_once(messages, to
         prepare(part, Rules())
 
 
-@given(st.lists(st.one_of(st.integers(0, 5).map(avro_log), st.binary(max_size=8)), max_size=8))
-def test_m17_a_container_block_loses_no_byte_of_what_it_refuses(datums):
-    whole = b"".join(datums)
-    facts = run(block(LOG, datums))
+records = st.integers(0, 9).map(avro_log)
+
+
+@given(
+    st.lists(records, max_size=4),
+    st.lists(st.one_of(records, st.binary(min_size=1, max_size=8)), max_size=4),
+)
+def test_m17_a_container_block_loses_no_byte_of_what_it_refuses(good, mixed):
+    whole = b"".join(good + mixed)
+    facts = run(block(LOG, good + mixed))
+    read = facts.good + facts.duplicates
+    assert read >= len(good)
+    assert (read == len(good + mixed)) or len(facts.dead) == 1
     refused = b"".join(letter["raw_value"] for letter in facts.dead)
-    read = [one for one in datums if len(one) > 8]
-    assert facts.good + facts.duplicates <= max(len(datums), 1)
-    if not facts.dead:
-        assert facts.good + facts.duplicates == len(datums)
-    assert whole.endswith(refused)
-    assert len(read) >= facts.good + facts.duplicates or refused != whole
+    assert whole[read * len(avro_log(0)) :] == refused
+    assert [letter["source_line"] for letter in facts.dead] in ([], [read])
 
 
 # Native decoding and repair.
 
 plain = {
-    "string": st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5),
+    "string": st.text(st.characters(codec="utf-8", exclude_characters="{"), max_size=5),
     "boolean": st.booleans(),
     "int": st.integers(-(2**31), 2**31 - 1),
     "long": st.integers(-(2**63), 2**63 - 1),
-    "float": st.one_of(st.integers(-999, 999), st.decimals(-9999, 9999, places=3).map(float), st.floats(width=32, allow_nan=False, allow_infinity=False)),
+    "float": st.one_of(
+        st.integers(-999, 999), st.decimals(-9999, 9999, places=3).map(float),
+        st.floats(width=32, allow_nan=False, allow_infinity=False),
+    ),
     "double": st.one_of(st.integers(-999, 999), st.floats(-1e300, 1e300)),
 }  # fmt: skip
 
@@ -157,7 +173,7 @@ def payload_for(kind, left_out=()):
 @st.composite
 def sts_message(draw, kind):
     message = {
-        "device_no": draw(st.sampled_from(["0001", " ab-1 ", "서울1", "ß-9", "x" * 64])),
+        "device_no": draw(st.sampled_from(["0001", " ab-1 ", "서울1", "é", "x" * 64])),
         "type": kind,
         "timestamp": stamp(draw(st.integers(10**12, 4 * 10**12))),
     }
@@ -179,7 +195,9 @@ def test_native_decoding_and_repair_give_the_same_rows_for_any_valid_message(kin
     @given(st.lists(sts_message(kind), min_size=1, max_size=4), st.booleans())
     def same(messages, spaced):
         separators = (", ", ": ") if spaced else (",", ":")
-        lines = [json.dumps(m, ensure_ascii=False, separators=separators).encode() for m in messages]
+        lines = [
+            json.dumps(m, ensure_ascii=False, separators=separators).encode() for m in messages
+        ]
         raw = raw_batch(lines, topic=f"message-{kind}")
         parsed = decode_json.decode_json(raw, kind, Bounds())
         natively = np.flatnonzero(~np.asarray(parsed.repair))
@@ -230,7 +248,11 @@ def fleet(seed):
         ts = chance.choice((received + chance.choice(clocks), 5_000))
         seq = chance.choice((n, n, n - 1))
         kind = chance.choice((log, log, log, boot))
-        report = {"odo": chance.choice((100, 200, None)), "ign": chance.random() < 0.5} if kind is log else {}
+        report = (
+            {"odo": chance.choice((100, 200, None)), "ign": chance.random() < 0.5}
+            if kind is log
+            else {}
+        )
         messages.append(kind(seq=seq, ts=max(ts, 0), received=received, **more, **report))
     return messages
 
@@ -242,21 +264,33 @@ def register_of(messages, names):
         chosen = [m for m, own in zip(messages, names, strict=True) if own == name]
         for part in decode(raw_batch(chosen, name, topic="messages"), Decoder()).good:
             rows = pa.Table.from_batches([enroll(prepare(part, Rules()).uploads)])
-            tables.append(rows.add_column(0, REGISTERED.field("object"), pa.array([name] * len(rows), pa.string())))
+            tables.append(
+                rows.add_column(
+                    0, REGISTERED.field("object"), pa.array([name] * len(rows), pa.string())
+                )
+            )
     return pa.concat_tables(tables)
+
+
+def _taken(table, rows):
+    return table.take(pa.array(rows, pa.int64()))
 
 
 VEHICLES = bindings_of([("0001", "A", 0, NOON + 20 * MINUTE), ("0001", "B", NOON + 20 * MINUTE)])
 
 
 @settings(max_examples=25)
-@given(st.integers(0, 10**6), st.lists(st.sampled_from("abc"), min_size=40, max_size=40), st.randoms(use_true_random=False))
+@given(
+    st.integers(0, 10**6),
+    st.lists(st.sampled_from("abc"), min_size=40, max_size=40),
+    st.randoms(use_true_random=False),
+)
 def test_judge_does_not_depend_on_the_order_of_register_rows(seed, names, chance):
     table = register_of(fleet(seed), names)
     order = list(range(table.num_rows))
     chance.shuffle(order)
     cut = chance.randrange(table.num_rows)
-    shuffled = pa.concat_tables([table.take(order[cut:]), table.take(order[:cut])])
+    shuffled = pa.concat_tables([_taken(table, order[cut:]), _taken(table, order[:cut])])
     once = judge(table, VEHICLES.vehicle_at, Rules())
     assert rows_of(once) == rows_of(judge(shuffled, VEHICLES.vehicle_at, Rules()))
 
@@ -273,7 +307,7 @@ def test_judge_does_not_depend_on_how_the_uploads_lie_in_objects(seed, stride):
         for message, name in zip(messages, names, strict=True):
             objects.setdefault(name, []).append(message)
         found = run(objects)
-        drop = ("object", "line")
+        drop = ("object", "line", "topic")
         rows = [{k: v for k, v in row.items() if k not in drop} for row in found.telemetry]
         facts.append((sorted(rows, key=repr), found.minutes, found.good, found.duplicates))
     assert facts[0] == facts[1]
@@ -306,7 +340,12 @@ def some_partials(seed):
             make = log if kind == "log" else boot
             readings = {"bat": chance.choice((11.1, 12.7, None))}
             if kind == "log":
-                readings |= {"odo": chance.randrange(10**6), "spd": chance.random() * 90, "fuel": 7.3, "ign": True}
+                readings |= {
+                    "odo": chance.randrange(10**6),
+                    "spd": chance.random() * 90,
+                    "fuel": 7.3,
+                    "ign": True,
+                }
             message = make(seq=n, ts=NOON + start * SECOND, device_no=device_no, **readings)
         else:
             samples = [
@@ -336,7 +375,7 @@ def test_merge_does_not_depend_on_order_and_split_and_drops_repeated_partials(se
     order = list(range(table.num_rows)) + chance.choices(range(table.num_rows), k=5)
     chance.shuffle(order)
     cut = chance.randrange(len(order))
-    again = pa.concat_tables([table.take(order[cut:]), table.take(order[:cut])])
+    again = pa.concat_tables([_taken(table, order[cut:]), _taken(table, order[:cut])])
     assert merge(again).equals(once)
     assert again.schema.equals(PARTIALS)
 
@@ -390,7 +429,14 @@ def test_m22_vehicle_at_equals_a_search_through_all_rows(rows):
     assert found == [naive_vehicle(rows, device, instant) for device, instant in asked]
 
 
-@given(st.lists(st.text(min_size=1, max_size=20).filter(lambda t: not t.endswith("\0")), min_size=1, max_size=20, unique=True))
+@given(
+    st.lists(
+        st.text(min_size=1, max_size=20).filter(lambda t: not t.endswith("\0")),
+        min_size=1,
+        max_size=20,
+        unique=True,
+    )
+)
 def test_m22_terminals_are_found_by_their_exact_number(numbers):
     known, unknown = numbers[::2], numbers[1::2]
     snapshot = bindings_of([(number, "V", 0) for number in known])
@@ -403,12 +449,16 @@ def test_m22_terminals_are_found_by_their_exact_number(numbers):
 
 @given(
     st.lists(st.integers(0, 7_258_118_399_999), min_size=1, max_size=20),
-    st.sampled_from(["Asia/Seoul", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC"]),
+    st.sampled_from(
+        ["Asia/Seoul", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC"]
+    ),
 )
 def test_m09_local_hours_equal_calendar_arithmetic(instants, zone):
     expected = []
     for ms in instants:
-        local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)).astimezone(ZoneInfo(zone))
+        local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)).astimezone(
+            ZoneInfo(zone)
+        )
         expected.append(int(local.strftime("%Y%m%d%H")))
     assert local_hours(np.array(instants), zone).tolist() == expected
 
@@ -417,8 +467,9 @@ def test_m09_local_hours_equal_calendar_arithmetic(instants, zone):
     st.lists(
         st.tuples(
             st.text(st.characters(codec="utf-8"), min_size=1, max_size=8),
-            st.none() | st.integers(-(2**31), 2**31 - 1), st.none() | st.integers(-(2**63), 2**63 - 1),
-            st.binary(max_size=20),
+            st.none() | st.integers(-(2**31), 2**31 - 1),
+            st.none() | st.integers(-(2**63), 2**63 - 1),
+            st.binary(max_size=20).filter(lambda payload: payload[-1:] not in (b"\r", b"\n")),
         ),
         min_size=1, max_size=10,
     ),
@@ -427,7 +478,8 @@ def test_m09_local_hours_equal_calendar_arithmetic(instants, zone):
 def test_message_ids_equal_hashlib(uploads, kind):
     columns = list(zip(*uploads, strict=True))
     ids = message_ids(
-        pa.array(columns[0]), kind, pa.array(columns[1], pa.int32()), pa.array(columns[2], pa.int64()),
+        pa.array(columns[0]), kind, pa.array(columns[1], pa.int32()),
+        pa.array(columns[2], pa.int64()),
         pa.array([payload + b"\n" for payload in columns[3]], pa.binary()),
     )  # fmt: skip
     expected = []

@@ -26,7 +26,10 @@ def test_m10_position_zero_zero_is_nulled_flagged_and_adds_no_distance():
 def test_m10_both_must_be_below_a_millionth_of_a_degree(lat, lon, zero):
     for message in (gps([fix(0, lat=lat, lon=lon)]), log(lat=lat, lon=lon)):
         row = run([message]).row
-        assert (row["lat_deg"] is None, row["quality_flags"]) == (zero, ["GPS_ZERO"] if zero else [])
+        assert (row["lat_deg"] is None, row["quality_flags"]) == (
+            zero,
+            ["GPS_ZERO"] if zero else [],
+        )
 
 
 def test_m10_half_a_position_is_none():
@@ -51,7 +54,9 @@ def test_m13_a_position_without_satellites_or_fix_is_stale_and_kept_in_extras(si
 
 
 def test_m13_unknown_satellites_and_no_position_are_not_stale():
-    facts = run([gps([fix(0, nos=255), fix(1, nos=None, fix=None), fix(2, lat=None, lon=None, nos=0)])])
+    facts = run(
+        [gps([fix(0, nos=255), fix(1, nos=None, fix=None), fix(2, lat=None, lon=None, nos=0)])]
+    )
     assert facts.flags == [["SENTINEL"], [], []]
 
 
@@ -115,7 +120,9 @@ def test_m11_the_third_consistent_candidate_is_the_new_position_without_distance
 
 
 def test_m11_candidates_that_jump_about_are_never_accepted():
-    facts = run([gps([fix(0, 0), fix(1, 900), fix(2, 930), fix(3, 9000), fix(4, 9030), fix(5, 90)])])
+    facts = run(
+        [gps([fix(0, 0), fix(1, 900), fix(2, 930), fix(3, 9000), fix(4, 9030), fix(5, 90)])]
+    )
     assert facts.flags == [[], ["GPS_JUMP"], ["GPS_JUMP"], ["GPS_JUMP"], ["GPS_JUMP"], []]
     assert facts.minute["distance_gps_m"] == pytest.approx(90)
 
@@ -199,10 +206,13 @@ def test_m19_a_value_that_means_not_available_is_null_and_flagged(kind):
     [
         (254.994, pytest.approx(254.994), []), (254.996, None, ["SENTINEL"]),
         (255.004, None, ["SENTINEL"]), (255.006, pytest.approx(255.006), []),
-        (300, 300.0, []), (300.1, None, ["OUT_OF_RANGE"]), (0, 0.0, []), (-0.1, None, ["OUT_OF_RANGE"]),
+        (300, 300.0, []), (300.1, None, ["OUT_OF_RANGE"]), (0, 0.0, []),
+        (-0.1, None, ["OUT_OF_RANGE"]),
     ],
 )  # fmt: skip
-def test_m19_a_sentinel_is_met_within_five_thousandths_and_ranges_are_inclusive(value, expected, flags):
+def test_m19_a_sentinel_is_met_within_five_thousandths_and_ranges_are_inclusive(
+    value, expected, flags
+):
     row = run([log(spd=value)]).row
     assert (row["speed_kmh"], row["quality_flags"]) == (expected, flags)
 

@@ -7,7 +7,10 @@ def test_m03_samples_sent_newest_first_are_sorted_and_numbered_by_device_time():
     facts = run([gps([fix(3, 30), fix(2, 20), fix(0, 0), fix(1, 10)])])
     assert facts.column("sample_idx") == [0, 1, 2, 3]
     assert facts.column("event_time") == [NOON + 1000 * n for n in range(4)]
-    assert facts.minute["distance_gps_m"] == run([gps([fix(n, n * 10) for n in range(4)])]).minute["distance_gps_m"]
+    assert (
+        facts.minute["distance_gps_m"]
+        == run([gps([fix(n, n * 10) for n in range(4)])]).minute["distance_gps_m"]
+    )
 
 
 def test_m03_samples_without_a_device_time_come_last_in_their_order():

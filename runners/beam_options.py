@@ -1,0 +1,34 @@
+"""Which options are Beam's, so that a typo in one of ours is not silently ignored."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from typing import NoReturn
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from runners.config import BadArguments
+
+OURS = ("--archive", "--bindings", "--lake", "--types", "--from", "--to", "--config", "--ledger")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BadArguments(message)
+
+
+def checked_options(args: Sequence[str]) -> PipelineOptions:
+    """Beam's options. Raises BadArguments for a word that is no option of Beam's, or a value
+    that is none of its option's."""
+    parser = _Parser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    for options in [PipelineOptions, *PipelineOptions.__subclasses__()]:
+        options._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(list(args))
+    if unknown:
+        word = unknown[0].partition("=")[0]
+        near = difflib.get_close_matches(word, [*OURS, *parser._option_string_actions], 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise BadArguments(f"{unknown[0]}: neither an option of odograph nor of Beam{hint}")
+    return PipelineOptions(list(args), save_main_session=False)

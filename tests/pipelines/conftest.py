@@ -1,0 +1,22 @@
+from datetime import datetime
+
+import pytest
+
+from runners.simulation import simulate
+from tests.pipelines.lakes import backfill
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory):
+    """Four hours over midnight of a fleet that misbehaves in every known way."""
+    out = tmp_path_factory.mktemp("fleet")
+    start = datetime.fromisoformat("2024-01-15T21:30+09:00")
+    simulate(out, vehicles=60, hours=4, seed=11, misbehave=frozenset({"all"}), start=start)
+    return out
+
+
+@pytest.fixture(scope="session")
+def whole(fleet, tmp_path_factory):
+    """The lake of one backfill over all of it, and its ledger."""
+    lake = tmp_path_factory.mktemp("whole") / "lake"
+    return lake, backfill(fleet, lake)
