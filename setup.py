@@ -10,7 +10,6 @@ PACKAGES = [
     "runners",
     "runners.simulation",
     "runners.simulation.misbehaviours",
-    "notebooks",
 ]
 
 CORE = [

@@ -225,16 +225,21 @@ def raw_batch(
     topic: str | None = None,
     hour: int | None = NOON,
     kafka: int | None = None,
+    offset: int | None = None,
 ) -> pa.RecordBatch:
-    """A raw batch of one archive object that arrived in `hour`; `kafka` is every record's time."""
+    """A raw batch of one archive object that arrived in `hour`; `kafka` is every record's time,
+    `offset` the first record's offset (lines of text have none)."""
     kinds = {m.get("type") for m in messages if isinstance(m, dict)}
     named = topic or (f"message-{kinds.pop()}" if len(kinds) == 1 else "messages")
     values = [None if m is None else encoded(m) for m in messages]
     made = raw.from_lines(pa.array(values, pa.binary()), raw.Source(named, 0, name, hour))
-    if kafka is None:
-        return made
-    stamps = raw.constant(kafka, len(values), raw.SCHEMA.field("timestamp").type)
-    arrays = [stamps if f.name == "timestamp" else made.column(f.name) for f in raw.SCHEMA]
+    given = {}
+    if kafka is not None:
+        stamps = raw.constant(kafka, len(values), raw.SCHEMA.field("timestamp").type)
+        given["timestamp"] = stamps
+    if offset is not None:
+        given["offset"] = pa.array(range(offset, offset + len(values)), pa.int64())
+    arrays = [given.get(field.name, made.column(field.name)) for field in raw.SCHEMA]
     return pa.RecordBatch.from_arrays(arrays, schema=raw.SCHEMA)
 
 

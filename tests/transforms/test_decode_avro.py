@@ -51,7 +51,7 @@ def frames(records, writer=LOG, schema_id=1):
 
 def facts_of(messages, **writers):
     known = {int(key[1:]): writer for key, writer in writers.items()} or {1: LOG, 2: GPS}
-    return run(messages, writers=known)
+    return run(raw_batch(messages, offset=100), writers=known)
 
 
 @pytest.fixture
@@ -230,6 +230,12 @@ def test_m17_what_is_no_record_is_a_dead_letter_with_its_exact_bytes(error_type)
     facts = facts_of(BAD_FRAMES[error_type])
     assert facts.errors == [error_type] * len(BAD_FRAMES[error_type])
     assert [letter["raw_value"] for letter in facts.dead] == BAD_FRAMES[error_type]
+
+
+def test_m17_a_dead_letter_of_a_record_is_named_by_its_offset():
+    [letter] = facts_of([*frames([log_record()]), b"\0"]).dead
+    assert (letter["source_offset"], letter["source_line"]) == (101, 1)
+    assert letter["dead_letter_id"] == hashlib.sha256(b"messages|0|101").hexdigest()[:32]
 
 
 @pytest.mark.parametrize("size", [3, 10, 200])
