@@ -305,6 +305,7 @@ def _from_parquet(batch: pa.RecordBatch, one: ArchiveObject, line: int) -> pa.Re
         "object": raw.constant(one.name, count, pa.string()),
         "line": pa.array(np.arange(line, line + count, dtype=np.int64)),
         "arrival_hour": raw.constant(one.hour_ms, count, UTC_MS),
+        "is_line": raw.constant(False, count, pa.bool_()),
     }
     arrays = []
     for field in raw.SCHEMA:

@@ -10,7 +10,7 @@ from typing import Any
 import fastavro
 import numpy as np
 import pyarrow as pa
-import pyruhvro
+import pyarrow.compute as pc
 
 from transforms import decode_avro, raw
 from transforms.decode import Decoder, Part, avro_uploads, finish
@@ -30,24 +30,27 @@ class Block:
 
 
 def _placed(block: Block, values: list[bytes]) -> pa.RecordBatch:
-    return raw.from_lines(pa.array(values, pa.binary()), block.source, block.first_line)
+    array = pa.array(values, pa.binary())
+    return raw.from_lines(array, block.source, block.first_line, is_line=False)
 
 
 def _native(block: Block) -> pa.StructArray | None:
-    """All records of the block, or None when its bytes are not exactly `count` datums."""
+    """All records of the block, or None when its bytes are not exactly `count` datums, or when
+    the bytes of single records are needed to tell them apart."""
+    writer_json = json.dumps(block.writer)
+    if decode_avro.beyond_native(writer_json):
+        return None
     array = {"type": "array", "items": block.writer}
     fields = [{"name": "items", "type": array}, {"name": "end", "type": "long"}]
     schema = json.dumps({"type": "record", "name": "OdographBlock", "fields": fields})
-    guard = decode_avro.zigzag(0x5DEECE66D)
-    datum = b"".join([decode_avro.zigzag(block.count), block.data, b"\0", guard])
-    try:
-        batch = pa.record_batch(pyruhvro.deserialize_array([datum], schema))
-        items = batch.column(0).values
-        items.validate(full=True)
-    except (ValueError, pa.ArrowInvalid):
+    end = 0x5DEECE66D
+    parts = [decode_avro.zigzag(block.count), block.data, b"\0", decode_avro.zigzag(end)]
+    items = decode_avro.decode_array(b"".join(parts), schema, block.count, end, writer_json)
+    names = [child.name for child in items.type] if items is not None else []
+    if items is None or "message_id" not in names:
         return None
-    exact = len(items) == block.count and batch.column(1)[0].as_py() == 0x5DEECE66D
-    return items if exact else None
+    nameless = pc.equal(items.flatten()[names.index("message_id")], "")
+    return None if pc.any(nameless).as_py() else items
 
 
 def _datums(block: Block) -> tuple[list[bytes], bytes, str]:
@@ -87,7 +90,8 @@ def decode_block(block: Block, decoder: Decoder) -> Outcome[list[Uploads]]:
 def _one_by_one(block: Block, message_type: str, decoder: Decoder) -> Outcome[list[Uploads]]:
     """The same where the bytes of single records are needed."""
     values, rest, reason = _datums(block)
-    placed = _placed(block, [*values, rest] if rest else values)
+    lost = bool(rest) or len(values) < block.count
+    placed = _placed(block, [*values, rest] if lost else values)
     bodies = decode_avro.Bodies(np.arange(len(values)), values, 0)
     done: list[tuple[np.ndarray, pa.StructArray]] = []
     refusals: list[Refusal] = []
@@ -98,6 +102,6 @@ def _one_by_one(block: Block, message_type: str, decoder: Decoder) -> Outcome[li
         part, lacking = avro_uploads(rows, found, placed, message_type, decoder)
         parts += part
         refusals += lacking
-    if rest:
+    if lost:
         refusals.append(Refusal(len(values), "BAD_AVRO", reason))
     return finish(parts, refusals, placed, decoder)

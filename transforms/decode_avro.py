@@ -28,7 +28,7 @@ from transforms.coerce import EARLIEST_RECEIVED_MS, INVALID, LATEST_MS, LATEST_R
 from transforms.flags import BIT
 from transforms.outcome import Refusal
 from transforms.rules import Bounds
-from transforms.uploads import EXTRAS, HEAD, Uploads, message_ids, rows_schema
+from transforms.uploads import EXTRAS, HEAD, Uploads, message_ids, normal_device_nos, rows_schema
 
 SMALLEST_CUT = 8
 CUTS = 8
@@ -117,13 +117,20 @@ def decode_natively(bodies: Sequence[bytes], writer_json: str) -> pa.StructArray
     guard = int.from_bytes(seed[:8], "big") >> 2
     mark = zigzag(guard)
     datum = b"".join([zigzag(len(bodies)), mark, mark.join(bodies), b"\0", mark])
+    items = decode_array(datum, _guarded(writer_json), len(bodies), guard, writer_json)
+    if items is None or not (np.asarray(items.field(0)) == guard).all():
+        return None
+    return items
+
+
+def decode_array(
+    datum: bytes, schema: str, count: int, end: int, writer_json: str
+) -> pa.StructArray | None:
+    """The records of one datum {items: array, end: long}; None unless there are exactly `count`
+    valid ones and `end` reads as written."""
     try:
-        batch = pa.record_batch(pyruhvro.deserialize_array([datum], _guarded(writer_json)))
+        batch = pa.record_batch(pyruhvro.deserialize_array([datum], schema))
         items = batch.column(0).values
-        if batch.column(1)[0].as_py() != guard or len(items) != len(bodies):
-            return None
-        if not (np.asarray(items.field(0)) == guard).all():
-            return None
         items.validate(full=True)
     except (ValueError, pa.ArrowInvalid):
         return None
@@ -132,11 +139,17 @@ def decode_natively(bodies: Sequence[bytes], writer_json: str) -> pa.StructArray
             raise
         _BEYOND_NATIVE.add(writer_json)
         return None
-    return items
+    exact = len(items) == count and batch.column(1)[0].as_py() == end
+    return items if exact else None
 
 
 _BEYOND_NATIVE: set[str] = set()
 """Writer schemas with types the native decoder cannot take (bytes, decimal, uuid, …)."""
+
+
+def beyond_native(writer_json: str) -> bool:
+    """The native decoder was seen to panic on this writer schema."""
+    return writer_json in _BEYOND_NATIVE
 
 
 def decode_slowly(bodies: Bodies, writer_json: str) -> Decoded:
@@ -184,7 +197,7 @@ def poison(body: bytes, writer_json: str) -> str | None:
 
 def decode_bodies(bodies: Bodies, writer_json: str) -> Decoded:
     """Native where possible; a batch that is refused is cut until the poison stands alone."""
-    if writer_json in _BEYOND_NATIVE:
+    if beyond_native(writer_json):
         return decode_slowly(bodies, writer_json)
     items = decode_natively(bodies.values, writer_json)
     if items is not None:
@@ -244,19 +257,17 @@ def to_uploads(
     """Uploads of decoded records that all have a terminal and samples."""
     fields = {raw_field["name"]: raw_field for raw_field in reader["fields"]}
     head = {f.name: resolve(items, f, fields[f.name]) for f in envelope_fields()}
-    device = pc.utf8_upper(pc.utf8_trim_whitespace(head["device_no"]))
+    device = normal_device_nos(head["device_no"])
     given = pc.if_else(pc.equal(head["message_id"], ""), None, head["message_id"])
     if given.null_count:
-        computed = message_ids(
-            device, message_type, head["boot_count"], head["seq"], raw.column("value")
-        )
+        computed = message_ids(device, message_type, head["boot_count"], head["seq"], raw)
         given = pc.coalesce(given, computed)
     filled = pc.greater(pc.list_value_length(_entries(head["extras"])), 0).fill_null(False)
     head |= {
         **{name: raw.column(name) for name in ("topic", "partition", "offset", "object", "line")},
         "message_id": given,
         "device_no": device,
-        "extras": pc.if_else(filled, head["extras"], pa.scalar(None, EXTRAS)),
+        "extras": head["extras"].take(_present(filled)),
         "flags": pc.multiply(filled.cast(pa.int64()), BIT["EXTRA_FIELDS"]),
     }
     head["received_time"], bad_time = _within(
@@ -278,6 +289,11 @@ def to_uploads(
         pa.RecordBatch.from_arrays([head[name] for name in HEAD.names], schema=HEAD),
         pa.RecordBatch.from_arrays(columns, schema=rows_schema(message_type)),
     )
+
+
+def _present(filled: pa.Array) -> pa.Array:
+    """Row numbers, null where `filled` is false: what to take to null the others."""
+    return pa.array(np.arange(len(filled)), mask=~np.asarray(filled))
 
 
 def _within(times: pa.Array, lowest: int, highest: int) -> tuple[pa.Array, np.ndarray]:

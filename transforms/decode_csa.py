@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,10 +15,11 @@ import pyarrow as pa
 from schemas import payload_fields
 from transforms.coerce import INVALID
 from transforms.outcome import Refusal
-from transforms.raw import message_bytes
+from transforms.raw import message_at
 from transforms.repair import EXTRA, Refused, Repaired
 from transforms.rules import Bounds
 from transforms.terminals import KnownTerminals
+from transforms.uploads import normal_device_no
 
 TYPES = {"LOG": "log", "BOT": "boot", "GPS": "gps", "KIN": "kinematic", "ADS": "adas"}
 COLUMNS = 16
@@ -106,7 +108,8 @@ def decode_frame(row: int, line: bytes, terminals: KnownTerminals, bounds: Bound
     if code not in TYPES:
         raise Refused("UNKNOWN_TYPE", f"CSA type {code[:16]!r}, expected one of {tuple(TYPES)}")
     message_type = TYPES[code]
-    device_no = phone.strip() if terminals.by_phone is None else terminals.by_phone.get(phone)
+    known = terminals.by_phone
+    device_no = normal_device_no(phone) if known is None else known.get(phone)
     if not device_no:
         raise Refused("MISSING_DEVICE_NO", "the phone number is not in the terminal table")
     given, flags = _values(columns)
@@ -118,7 +121,9 @@ def decode_frame(row: int, line: bytes, terminals: KnownTerminals, bounds: Bound
         if field.name != "device_time":
             value = given.get(field.name)
             sample[field.name] = field.default if value is None and not field.nullable else value
-    surplus = [(f"_c{i}", f'"{text}"') for i, text in enumerate(columns[COLUMNS:], COLUMNS + 1)]
+    surplus = [
+        (f"_c{i}", json.dumps(text)) for i, text in enumerate(columns[COLUMNS:], COLUMNS + 1)
+    ]
     head = {
         "device_no": device_no,
         "firmware_version": firmware or None,
@@ -135,7 +140,7 @@ def decode_frames(
     """Decode the given rows of a raw batch, which hold CSA lines."""
     decoded, refusals = [], []
     for row in rows:
-        line = message_bytes(raw.column("value")[row].as_py())
+        line = message_at(raw, row)
         try:
             decoded.append(decode_frame(row, line, terminals, bounds))
         except Refused as refused:

@@ -21,7 +21,14 @@ from schemas.arrow import UTC_MS, sts_schema
 from transforms.arrays import NO_TIME
 from transforms.coerce import EARLIEST_RECEIVED_MS, LATEST_MS, LATEST_RECEIVED_MS
 from transforms.rules import Bounds
-from transforms.uploads import EXTRAS, HEAD, Uploads, message_ids, rows_schema
+from transforms.uploads import (
+    EXTRAS,
+    HEAD,
+    Uploads,
+    message_ids,
+    normal_device_nos,
+    rows_schema,
+)
 
 SMALLEST_CUT_BYTES = 2048
 CUTS = 8
@@ -116,26 +123,33 @@ def parse_lines(values: pa.Array, schema: pa.Schema) -> tuple[pa.Table | None, n
 
 def _locate(values: pa.Array, schema: pa.Schema) -> np.ndarray:
     """bool of shape (lines,): lines the parser's own messages point at, and lines with unknown
-    fields. Not all bad lines are found this way, and none is trusted for not being found."""
+    fields. Not all bad lines are found this way, and none is trusted for not being found; where
+    most lines are bad, the rest is given up."""
     found = _many_brackets(values)
-    start = 0
-    while start < len(values):
-        open_ = np.flatnonzero(~found[start:]) + start
+    lines = np.flatnonzero(~found)
+    rest = values.take(pa.array(lines))
+    start = hits = 0
+    while start < len(rest):
         try:
-            table = _read(_text(values.take(pa.array(open_))), schema, "infer")
+            table = _read(_text(rest.slice(start)), schema, "infer")
+            if table.num_rows == len(rest) - start:
+                unknown = _with_unknown(_one_batch(table), schema)
+                found[lines[start:][unknown]] = True
+            break
         except _REFUSED as error:
             row = _ROW.search(str(error))
-            if row is None or int(row[1]) >= len(open_):
+            if row is None or start + int(row[1]) >= len(rest):
                 break
-            start = int(open_[int(row[1])]) + 1
-            found[start - 1] = True
-        else:
-            if table.num_rows == len(open_):
-                found[open_[_with_unknown(_one_batch(table), schema)]] = True
-            break
+            start += int(row[1]) + 1
+            hits += 1
+            found[lines[start - 1]] = True
+            if hits >= HITS and hits * 4 > start:
+                found[lines[start:]] = True
+                break
     return found
 
 
+HITS = 64
 _ROW = re.compile(r"in row (\d+)$")
 BRACKETS = 2000
 
@@ -300,8 +314,10 @@ def _stamp_ms(stamps: pa.Array) -> np.ndarray:
         text = data[starts[:, None] + np.arange(19 + len(suffix))]
         fits = (text[:, 19:] == np.frombuffer(suffix, np.uint8)).all(axis=1)
         local = _civil_ms(text)
-        fits &= (local != NO_TIME) & (local >= EARLIEST_RECEIVED_MS) & (local <= LATEST_RECEIVED_MS)
-        result[rows[fits]] = local[fits] - zone_ms
+        received = local - zone_ms
+        fits &= (local != NO_TIME) & (received >= EARLIEST_RECEIVED_MS)
+        fits &= received <= LATEST_RECEIVED_MS
+        result[rows[fits]] = received[fits]
     return result
 
 
@@ -334,12 +350,12 @@ def to_uploads(
     batch: pa.RecordBatch, received_ms: np.ndarray, raw: pa.RecordBatch, message_type: str
 ) -> Uploads:
     """Uploads from a parsed batch in which every row is complete."""
-    device = pc.utf8_upper(pc.utf8_trim_whitespace(batch.column("device_no")))
+    device = normal_device_nos(batch.column("device_no"))
     boot, seq = batch.column("boot"), batch.column("seq")
     count = batch.num_rows
     head = {
         **{name: raw.column(name) for name in ("topic", "partition", "offset", "object", "line")},
-        "message_id": message_ids(device, message_type, boot, seq, raw.column("value")),
+        "message_id": message_ids(device, message_type, boot, seq, raw),
         "device_no": device,
         "device_gen": pa.repeat("STS", count),
         "firmware_version": batch.column("fw"),

@@ -162,6 +162,8 @@ def _history(
     with_odometer = logs[odometer[logs] >= 0]
     device_nos = single(registered["device_no"].take(pa.array(with_odometer)))
     vehicle = vehicle_of(device_nos, event[with_odometer])
+    by_vehicle = np.lexsort((vehicle, terminal[with_odometer]))
+    with_odometer, vehicle = with_odometer[by_vehicle], vehicle[by_vehicle]
     reset = odometer_resets(terminal[with_odometer], vehicle, odometer[with_odometer])
     flags[with_odometer[reset]] |= BIT["ODO_RESET"]
     ignition = filled_int64(registered["ignition_on"], -1)

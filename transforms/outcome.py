@@ -67,7 +67,7 @@ def dead_letters(
     taken = raw.take(pa.array([refusal.row for refusal in refusals])).to_pylist()
     rows = []
     for refusal, place in zip(refusals, taken, strict=True):
-        value = message_bytes(place["value"], record=place["offset"] is not None)
+        value = message_bytes(place["value"], place["is_line"])
         rows.append(
             {
                 "dead_letter_id": place_id(place),

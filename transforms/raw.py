@@ -22,11 +22,13 @@ SCHEMA = pa.schema(
         pa.field("key", pa.binary()),
         pa.field("value", pa.binary()),
         pa.field("size", pa.int64()),
+        pa.field("is_line", pa.bool_(), nullable=False),
         pa.field("headers", pa.map_(pa.string(), pa.binary())),
     ]
 )
-"""`value` may carry its line terminator, which is no part of the message. `offset`, `timestamp`
-and `key` are null where the archive did not keep them; `arrival_hour` where no folder says it.
+"""`value` of a row that `is_line` may carry its terminator, no part of the message. `offset`,
+`timestamp` and `key` are null where the archive did not keep them, `arrival_hour` where no folder
+says it.
 `size` is the true size of a message of which `value` holds only the beginning, else null."""
 
 
@@ -47,8 +49,10 @@ def constant(value: object, count: int, kind: pa.DataType) -> pa.Array:
     return pa.repeat(pa.scalar(value, kind), count)
 
 
-def from_lines(values: pa.Array, source: Source, first_line: int = 0) -> pa.RecordBatch:
-    """A raw batch of the lines of one archive object, in order."""
+def from_lines(
+    values: pa.Array, source: Source, first_line: int = 0, is_line: bool = True
+) -> pa.RecordBatch:
+    """A raw batch of the lines (or records) of one archive object, in order."""
     count = len(values)
     columns = [
         constant(source.topic, count, pa.string()),
@@ -61,14 +65,17 @@ def from_lines(values: pa.Array, source: Source, first_line: int = 0) -> pa.Reco
         pa.nulls(count, pa.binary()),
         values,
         pa.nulls(count, pa.int64()),
+        constant(is_line, count, pa.bool_()),
         pa.nulls(count, SCHEMA.field("headers").type),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
-def from_messages(messages: Iterable[bytes], source: Source) -> pa.RecordBatch:
+def from_messages(
+    messages: Iterable[bytes], source: Source, is_line: bool = True
+) -> pa.RecordBatch:
     """A raw batch of messages given as bytes (tests, small tools)."""
-    return from_lines(pa.array(list(messages), pa.binary()), source)
+    return from_lines(pa.array(list(messages), pa.binary()), source, is_line=is_line)
 
 
 def split_lines(block: bytes | pa.Buffer) -> pa.BinaryArray:
@@ -83,16 +90,18 @@ def split_lines(block: bytes | pa.Buffer) -> pa.BinaryArray:
     return pa.Array.from_buffers(pa.binary(), len(ends), [None, pa.py_buffer(offsets), buffer])
 
 
-def message_bytes(value: bytes | None, record: bool = False) -> bytes:
-    """The message without its line terminator; a Kafka `record` has none and is kept as it is.
-    A null record (tombstone) is empty."""
+def message_bytes(value: bytes | None, is_line: bool) -> bytes:
+    """The message without the terminator of a line; a null record (tombstone) is empty."""
     if value is None:
         return b""
-    if record:
-        return value
-    if value.endswith(b"\r\n"):
+    if is_line and value.endswith(b"\r\n"):
         return value[:-2]
-    return value[:-1] if value.endswith(b"\n") else value
+    return value[:-1] if is_line and value.endswith(b"\n") else value
+
+
+def message_at(batch: pa.RecordBatch, row: int) -> bytes:
+    """The exact message in a row of a raw batch."""
+    return message_bytes(batch.column("value")[row].as_py(), batch.column("is_line")[row].as_py())
 
 
 def concat(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:

@@ -20,10 +20,10 @@ from schemas import MESSAGE_TYPES, REPORT_TYPES, Field, envelope_fields, payload
 from transforms import coerce
 from transforms.flags import BIT
 from transforms.outcome import Refusal
-from transforms.raw import message_bytes
+from transforms.raw import message_at
 from transforms.rules import Bounds
 from transforms.terminals import KnownTerminals
-from transforms.uploads import HEAD, Uploads, message_ids, rows_schema
+from transforms.uploads import HEAD, Uploads, message_ids, normal_device_no, rows_schema
 
 EXTRA = BIT["EXTRA_FIELDS"]
 _CUT_OFF = re.compile(r"[\w.+\\-]*\s*")
@@ -36,6 +36,8 @@ class Refused(Exception):
     def __init__(self, error_type: str, message: str) -> None:
         super().__init__(message)
         self.error_type = error_type
+        self.device_no: str | None = None
+        self.message_type: str | None = None
 
 
 @dataclass
@@ -98,7 +100,8 @@ def strict_json(value: bytes, bounds: Bounds) -> dict[str, Any]:
             text, object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_integer
         )
     except json.JSONDecodeError as error:
-        cut = _CUT_OFF.fullmatch(text, error.pos) or error.msg.startswith("Unterminated string")
+        cut = text.lstrip().startswith("{") and error.msg != "Extra data"
+        cut = cut and bool(_CUT_OFF.fullmatch(text, error.pos) or "Unterminated" in error.msg)
         kind = "TRUNCATED_JSON" if cut else "INVALID_JSON"
         raise Refused(kind, f"{error.msg} at character {error.pos} of {len(text)}") from None
     if not isinstance(parsed, dict):
@@ -118,12 +121,14 @@ def _has_surrogate(value: Any) -> bool:
 
 def device_no_of(value: Any, terminals: KnownTerminals, bounds: Bounds) -> tuple[str, int]:
     """The normal form of a terminal number and flag bits (M26). Raises Refused."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise Refused("MISSING_DEVICE_NO", "device_no is absent, null or blank")
     if isinstance(value, str):
         if len(value.encode()) > bounds.max_device_no_length:
             raise Refused("TYPE", f"device_no has {len(value)} characters")
-        return value.strip().upper(), 0
+        value = normal_device_no(value) or None
+    if value is None:
+        raise Refused("MISSING_DEVICE_NO", "device_no is absent, null or blank")
+    if isinstance(value, str):
+        return value, 0
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise Refused("TYPE", f"device_no is a {type(value).__name__}, expected a string")
     known = terminals.restore_zeros(value)
@@ -145,8 +150,21 @@ def _extras(values: dict[str, Any], known: AbstractSet[str]) -> list[tuple[str, 
 
 
 def repair(row: int, value: bytes, terminals: KnownTerminals, bounds: Bounds) -> Repaired:
-    """One message as an upload. Raises Refused."""
+    """One message as an upload. Raises Refused, with terminal and type where they can be read."""
     message = strict_json(value, bounds)
+    try:
+        return _upload(row, message, terminals, bounds)
+    except Refused as refused:
+        device_no, message_type = message.get("device_no"), message.get("type")
+        limit = bounds.max_device_no_length
+        refused.device_no = device_no[:limit] if isinstance(device_no, str) else None
+        refused.message_type = message_type[:limit] if isinstance(message_type, str) else None
+        raise
+
+
+def _upload(
+    row: int, message: dict[str, Any], terminals: KnownTerminals, bounds: Bounds
+) -> Repaired:
     message_type = message.get("type")
     if not isinstance(message_type, str) or message_type not in MESSAGE_TYPES:
         raise Refused(
@@ -216,7 +234,7 @@ def _sample(given: dict[str, Any], message_type: str) -> dict[str, Any]:
 @functools.cache
 def _expected(message_type: str) -> tuple[tuple[str, str, Field, type | None], ...]:
     """Key, name and field of each payload field, and the Python type that needs no second look."""
-    plain = {"double": float, "boolean": bool, "string": str}
+    plain = {"boolean": bool, "string": str}
     return tuple(
         (f.sts or f.name, f.name, f, plain.get(f.kind)) for f in payload_fields(message_type)
     )
@@ -233,11 +251,12 @@ def repair_lines(
     """Repair the given rows of a raw batch one by one."""
     repaired, refusals = [], []
     for row in rows:
-        value = message_bytes(raw.column("value")[row].as_py())
+        value = message_at(raw, row)
         try:
             repaired.append(repair(row, value, terminals, bounds))
         except Refused as refused:
-            refusals.append(Refusal(row, refused.error_type, str(refused)))
+            known = (refused.device_no, refused.message_type)
+            refusals.append(Refusal(row, refused.error_type, str(refused), *known))
     return repaired, refusals
 
 
@@ -256,7 +275,7 @@ def assemble(
         message_type,
         columns["boot_count"],
         columns["seq"],
-        chosen.column("value"),
+        chosen,
     )
     rows = [
         {"upload": position, **sample}

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from schemas.arrow import PLACE, UTC_MS, payload_schema
 from transforms.arrays import NO_TIME, filled_int64
-from transforms.raw import message_bytes
+from transforms.raw import message_at
 
 EXTRAS = pa.map_(pa.string(), pa.string())
 
@@ -98,15 +98,25 @@ def concat_uploads(parts: Sequence[Uploads]) -> Uploads:
     return Uploads(parts[0].message_type, heads.to_batches()[0], table.to_batches()[0])
 
 
+def normal_device_nos(texts: pa.Array) -> pa.Array:
+    """Terminal numbers as they are keyed: trimmed, upper case (M26)."""
+    return pc.utf8_upper(pc.utf8_trim_whitespace(texts))
+
+
+def normal_device_no(text: str) -> str:
+    """The same for one."""
+    return str(normal_device_nos(pa.array([text], pa.string()))[0].as_py())
+
+
 def message_ids(
     device_no: pa.Array,
     message_type: str,
     boot_count: pa.Array,
     seq: pa.Array,
-    payloads: pa.Array,
+    raw: pa.RecordBatch,
 ) -> pa.Array:
     """First 128 bits, hex, of sha256 of `device_no|type|boot_count|seq`; of
-    `device_no|type|payload bytes` where boot_count or seq is null."""
+    `device_no|type|payload bytes` where boot_count or seq is null. `raw` holds their raw rows."""
     texts = pc.binary_join_element_wise(
         device_no, message_type, boot_count.cast(pa.string()), seq.cast(pa.string()), "|"
     ).cast(pa.binary())
@@ -114,7 +124,7 @@ def message_ids(
         devices, keys = device_no.to_pylist(), texts.to_pylist()
         for row in np.flatnonzero(np.asarray(texts.is_null())):
             prefix = f"{devices[row]}|{message_type}|".encode()
-            keys[row] = prefix + message_bytes(payloads[int(row)].as_py())
+            keys[row] = prefix + message_at(raw, int(row))
     else:
         keys = texts.to_pylist()
     sha256 = hashlib.sha256

@@ -8,10 +8,10 @@ from tests.pipelines.lakes import backfill
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory):
-    """Four hours over midnight of a fleet that misbehaves in every known way."""
+    """Three hours over midnight of a fleet that misbehaves in every known way."""
     out = tmp_path_factory.mktemp("fleet")
-    start = datetime.fromisoformat("2024-01-15T21:30+09:00")
-    simulate(out, vehicles=60, hours=4, seed=11, misbehave=frozenset({"all"}), start=start)
+    start = datetime.fromisoformat("2024-01-15T22:30+09:00")
+    simulate(out, vehicles=46, hours=3, seed=11, misbehave=frozenset({"all"}), start=start)
     return out
 
 
@@ -20,3 +20,11 @@ def whole(fleet, tmp_path_factory):
     """The lake of one backfill over all of it, and its ledger."""
     lake = tmp_path_factory.mktemp("whole") / "lake"
     return lake, backfill(fleet, lake)
+
+
+@pytest.fixture(scope="session")
+def before_midnight(fleet, tmp_path_factory):
+    """The lake of a backfill of what arrived before midnight."""
+    lake = tmp_path_factory.mktemp("early") / "lake"
+    backfill(fleet, lake, end=datetime.fromisoformat("2024-01-16T00:00+09:00"))
+    return lake

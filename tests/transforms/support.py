@@ -232,7 +232,10 @@ def raw_batch(
     kinds = {m.get("type") for m in messages if isinstance(m, dict)}
     named = topic or (f"message-{kinds.pop()}" if len(kinds) == 1 else "messages")
     values = [None if m is None else encoded(m) for m in messages]
-    made = raw.from_lines(pa.array(values, pa.binary()), raw.Source(named, 0, name, hour))
+    framed = any(value is not None and value.startswith(b"\0") for value in values)
+    source = raw.Source(named, 0, name, hour)
+    is_line = offset is None and not framed
+    made = raw.from_lines(pa.array(values, pa.binary()), source, is_line=is_line)
     given = {}
     if kafka is not None:
         stamps = raw.constant(kafka, len(values), raw.SCHEMA.field("timestamp").type)

@@ -110,6 +110,12 @@ def test_m17_a_poison_message_in_a_batch_is_a_dead_letter_and_its_neighbours_fac
     assert facts.good == len(expected)
 
 
+@pytest.mark.parametrize("level", [b',"x\x80":1}', b',"x":{"y\x80":1}}'])
+def test_m17_a_key_that_is_not_utf8_is_a_dead_letter(level):
+    facts = run([GOOD[:-1] + level, log(seq=2)])
+    assert (facts.errors, facts.column("seq")) == (["BAD_ENCODING"], [2])
+
+
 def test_m17_a_dead_letter_names_its_place_and_repeats_its_id():
     [letter] = run({"some/object": [log(), b"{"]}).dead
     assert (letter["source_object"], letter["source_line"]) == ("some/object", 1)

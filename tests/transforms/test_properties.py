@@ -32,12 +32,11 @@ from tests.transforms.support import (
     frame,
     gps,
     log,
-    raw_batch,
     rows_of,
     run,
     stamp,
 )
-from transforms import decode_json
+from transforms import decode_json, raw
 from transforms.arrays import single
 from transforms.bind import AMBIGUOUS, UNBOUND
 from transforms.decode import Decoder, decode
@@ -480,7 +479,7 @@ def test_message_ids_equal_hashlib(uploads, kind):
     ids = message_ids(
         pa.array(columns[0]), kind, pa.array(columns[1], pa.int32()),
         pa.array(columns[2], pa.int64()),
-        pa.array([payload + b"\n" for payload in columns[3]], pa.binary()),
+        raw.from_messages([p + b"\n" for p in columns[3]], raw.Source("t", 0, "o", None)),
     )  # fmt: skip
     expected = []
     for device_no, boot_count, seq, payload in uploads:
