@@ -32,6 +32,7 @@ from tests.transforms.support import (
     frame,
     gps,
     log,
+    raw_batch,
     rows_of,
     run,
     stamp,
