@@ -11,7 +11,8 @@ from bench.harness import Result, last_core, measure
 from bench.inputs import INPUTS, Input, make
 
 CONTENDERS = {
-    "core": "(a) this project",
+    "core": "(a) this core, no engine",
+    "backfill": "(a') odograph backfill, whole",
     "per_message": "(b) per message: orjson / fastavro, dicts",
     "duckdb_sql": "(c) DuckDB SQL",
     "bare": "(d) decode only",

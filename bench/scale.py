@@ -41,7 +41,7 @@ def archive_growth(work: Path, samples: int) -> str:
         for times in ARCHIVES[kind.name]:
             archive = make(work, kind, samples * times)
             sent = json.loads((archive / "truth.json").read_text())["samples"]
-            result = measure("core", archive, work / "out", last_core(), TIMEOUT_S)
+            result = measure("backfill", archive, work / "out", last_core(), TIMEOUT_S)
             if times > 1:
                 shutil.rmtree(archive)
             label = f"{times}x, {sent:,} samples"

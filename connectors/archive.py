@@ -311,14 +311,26 @@ def _from_parquet(batch: pa.RecordBatch, one: ArchiveObject, line: int) -> pa.Re
     for field in raw.SCHEMA:
         column = columns.get(field.name)
         if column is None and field.name in batch.schema.names:
-            column = batch.column(field.name)
-            if isinstance(column, pa.DictionaryArray):
-                column = column.dictionary_decode()
-            if pa.types.is_timestamp(field.type):
-                column = column.cast(pa.timestamp("ms"), safe=False)
-            column = column.cast(field.type)
+            column = _as_raw(batch.column(field.name), field)
         arrays.append(pa.nulls(count, field.type) if column is None else column)
+    places = {"topic": one.topic, "partition": one.partition}
+    for at, name in enumerate(raw.SCHEMA.names):
+        if name in places and arrays[at].null_count:
+            arrays[at] = arrays[at].fill_null(places[name])
     return pa.RecordBatch.from_arrays(arrays, schema=raw.SCHEMA)
+
+
+def _as_raw(column: pa.Array, field: pa.Field) -> pa.Array:
+    """A column of the archive as the type of a raw batch; BrokenObject where it cannot be."""
+    kind = column.type
+    try:
+        if isinstance(column, pa.DictionaryArray):
+            column = column.dictionary_decode()
+        if pa.types.is_timestamp(field.type):
+            column = column.cast(pa.timestamp("ms"), safe=False)
+        return column.cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise BrokenObject(f"column {field.name} of type {kind}: {error}") from None
 
 
 def _read_container(topics: Folder, one: ArchiveObject) -> Iterator[Block]:

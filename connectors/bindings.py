@@ -3,6 +3,7 @@ known binding_version and msisdn (the phone number of a CSA terminal)."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -44,7 +45,9 @@ def load_bindings(path: str, settings: S3Settings) -> Terminals:
 
 def _read(path: str, settings: S3Settings) -> pa.Table:
     parent, _, name = path.rpartition("/")
-    place = folder(parent or ".", settings)
+    place = folder(parent or ("." if "/" not in path else "/"), settings)
+    if place.local and os.path.isdir(path):
+        raise BadBindings(f"bindings file {path} is a folder")
     data = place.read(name)
     if data is None:
         if place.local:
@@ -70,24 +73,29 @@ def _normal(table: pa.Table, path: str) -> pa.Table:
         raise BadBindings(f"bindings file {path} lacks {missing}; it has {table.column_names}")
     if not table.num_rows:
         raise BadBindings(f"bindings file {path} holds no binding; a job never starts on none")
-    for name in ("device_no", "vehicle_id"):
-        text = pc.utf8_trim_whitespace(table[name].cast(pa.string()))
-        text = pc.utf8_upper(text) if name == "device_no" else text
-        table = _with(table, name, text)
+    for name in _TEXTS:
+        if name in table.column_names:
+            text = pc.utf8_trim_whitespace(table[name].cast(pa.string()))
+            text = pc.if_else(pc.equal(text, ""), None, text)
+            table = _with(table, name, pc.utf8_upper(text) if name == "device_no" else text)
     for name in ("valid_from", "valid_to"):
         table = _with(table, name, _instants(table[name], name, path))
-    version = pa.array([0], pa.int64())
-    if "binding_version" in table.column_names:
-        version = table["binding_version"].cast(pa.int64()).fill_null(0)
-    else:
-        version = pa.repeat(version[0], table.num_rows)
-    table = _with(table, "binding_version", version)
+    table = _with(table, "binding_version", _versions(table, path))
     for name in ("device_no", "vehicle_id", "valid_from"):
         if table[name].null_count:
             row = pc.index(table[name].is_null(), True).as_py()
             raise BadBindings(f"bindings file {path}: {name} is empty in row {row + 1}")
     keep = [name for name in (*SCHEMA.names, "msisdn") if name in table.column_names]
     return table.select(keep)
+
+
+def _versions(table: pa.Table, path: str) -> pa.ChunkedArray | pa.Array:
+    if "binding_version" not in table.column_names:
+        return pa.repeat(pa.scalar(0, pa.int64()), table.num_rows)
+    try:
+        return table["binding_version"].cast(pa.int64()).fill_null(0)
+    except pa.ArrowInvalid as error:
+        raise BadBindings(f"bindings file {path}: binding_version: {error}") from None
 
 
 def _with(table: pa.Table, name: str, column: pa.ChunkedArray | pa.Array) -> pa.Table:

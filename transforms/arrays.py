@@ -46,6 +46,41 @@ def codes(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return np.asarray(single(column).dictionary_encode().indices).astype(np.int64)
 
 
+def sort_rows(rows: np.ndarray, keys: tuple[np.ndarray, ...]) -> np.ndarray:
+    """`rows` sorted by `keys` (as numpy.lexsort: the last counts first), in two steps: the last two
+    keys for all, the others only where those are equal."""
+    first, second = keys[-1][rows], keys[-2][rows]
+    order = np.lexsort((second, first))
+    rows, first, second = rows[order], first[order], second[order]
+    same = (first[1:] == first[:-1]) & (second[1:] == second[:-1])
+    if same.any():
+        tied = np.zeros(len(rows), bool)
+        tied[1:] |= same
+        tied[:-1] |= same
+        at = np.flatnonzero(tied)
+        rows[at] = rows[at][np.lexsort(tuple(key[rows[at]] for key in keys))]
+    return rows
+
+
+def identities(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """int64 codes of shape (rows,), equal for equal texts only, and the texts' `prefixes`.
+
+    Texts are compared whole only where their first eight bytes are equal.
+    """
+    texts = single(column)
+    first, second = prefixes(texts)
+    order = np.argsort(first, kind="stable")
+    same = first[order][1:] == first[order][:-1]
+    alike = np.zeros(len(texts), bool)
+    alike[order[1:]] |= same
+    alike[order[:-1]] |= same
+    found = np.arange(len(texts), dtype=np.int64)
+    if alike.any():
+        at = np.flatnonzero(alike)
+        found[at] = codes(texts.take(pa.array(at))) + len(texts)
+    return found, (second, first)
+
+
 def prefixes(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """The first and second eight bytes of each text as uint64 that sort as the texts do."""
     texts = single(column)

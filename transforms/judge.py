@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import MESSAGE_TYPES
-from transforms.arrays import codes, filled_int64, prefixes, ranks, single
+from transforms.arrays import filled_int64, identities, ranks, single, sort_rows
 from transforms.clock import DEVICE, FALLBACK, Times, judge_clocks
 from transforms.duplicates import rule_duplicates
 from transforms.flags import BIT
@@ -49,24 +49,13 @@ class _Columns:
 
     terminal: np.ndarray
     message: np.ndarray
-    order: tuple[np.ndarray, np.ndarray]
+    order: tuple[np.ndarray, ...]
     place: np.ndarray
     numbers: dict[str, np.ndarray]
 
     def sorted(self, rows: np.ndarray, *keys: np.ndarray) -> np.ndarray:
         """`rows` by the given keys (the last is the first to count), ties by message_id."""
-        first, second = keys[-1][rows], keys[-2][rows]
-        rows = rows[np.lexsort((second, first))]
-        tied = np.zeros(len(rows), bool)
-        same = (keys[-1][rows][1:] == keys[-1][rows][:-1]) & (
-            keys[-2][rows][1:] == keys[-2][rows][:-1]
-        )
-        tied[1:] |= same
-        tied[:-1] |= same
-        at = np.flatnonzero(tied)
-        ties = (self.place, self.order[1], self.order[0], *keys)
-        rows[at] = rows[at][np.lexsort(tuple(key[rows[at]] for key in ties))]
-        return rows
+        return sort_rows(rows, (self.place, *self.order, *keys))
 
 
 def judge(registered: pa.Table, vehicle_of: VehicleOf, rules: Rules) -> pa.RecordBatch:
@@ -133,13 +122,8 @@ def _columns(registered: pa.Table) -> _Columns:
     order = np.lexsort((numbers["line"], objects))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    return _Columns(
-        ranks(registered["device_no"]),
-        codes(registered["message_id"]),
-        prefixes(registered["message_id"]),
-        place,
-        numbers,
-    )
+    message, by_text = identities(registered["message_id"])
+    return _Columns(ranks(registered["device_no"]), message, by_text, place, numbers)
 
 
 def _history(

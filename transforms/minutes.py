@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from schemas import Field, load
 from schemas.arrow import column as schema_column
 from schemas.arrow import record_schema
-from transforms.arrays import codes, filled_int64, floats, prefixes, ranks, single
+from transforms.arrays import filled_int64, floats, identities, ranks, single, sort_rows
 from transforms.flags import BIT
 from transforms.rules import Minutes
 
@@ -282,10 +282,9 @@ def merge(parts: pa.Table) -> pa.Table:
     if not parts.num_rows:
         return MINUTES.empty_table()
     parts = parts.combine_chunks()
-    vehicle, message = ranks(parts["vehicle_id"]), codes(parts["message_id"])
-    minute = filled_int64(parts["minute"], 0)
-    first, second = prefixes(parts["message_id"])
-    order = np.lexsort((message, second, first, minute, vehicle))
+    vehicle, minute = ranks(parts["vehicle_id"]), filled_int64(parts["minute"], 0)
+    message, by_text = identities(parts["message_id"])
+    order = sort_rows(np.arange(len(vehicle)), (message, *by_text, minute, vehicle))
     keys = (vehicle[order], minute[order], message[order])
     fresh = np.ones(len(order), bool)
     fresh[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from schemas import payload_fields
+from schemas import REPORT_TYPES, payload_fields
 from schemas.arrow import UTC_MS, telemetry_schema
 from transforms.arrays import NO_TIME, filled_int64, floats
 from transforms.bind import AMBIGUOUS, STATUS, UNBOUND, Bindings
@@ -206,11 +206,18 @@ class _Keys:
         texts = bindings.vehicles.take(pa.array(codes[bound]))
         slots = pa.array((indices - shift).astype(np.int32), mask=vehicle < 0)
         return cls(
-            spread(uploads.head.column("message_id"), uploads.upload),
+            _message_ids(uploads),
             spread(uploads.head.column("device_no"), uploads.upload),
             pa.DictionaryArray.from_arrays(slots, texts),
             vehicle,
         )
+
+
+def _message_ids(uploads: Uploads) -> pa.DictionaryArray:
+    texts = uploads.head.column("message_id")
+    if uploads.message_type in REPORT_TYPES:
+        return pa.DictionaryArray.from_arrays(pa.array(uploads.upload), texts)
+    return spread(texts, uploads.upload)
 
 
 def spread(texts: pa.Array, upload: np.ndarray) -> pa.DictionaryArray:
@@ -235,7 +242,9 @@ def _telemetry(
     status[keys.vehicle == UNBOUND] = STATUS.index("UNBOUND")
     status[keys.vehicle == AMBIGUOUS] = STATUS.index("AMBIGUOUS")
     columns: dict[str, pa.Array] = {
-        "message_id": keys.message_id,
+        "message_id": keys.message_id
+        if uploads.message_type not in REPORT_TYPES
+        else head.column("message_id"),
         "sample_idx": pa.array(prepared.sample_idx),
         "device_no": keys.device_no,
         "vehicle_id": keys.vehicle_id,
@@ -269,8 +278,9 @@ REPEATED = frozenset(
 def rows_schema(message_type: str) -> pa.Schema:
     """`telemetry_schema` with texts that repeat over samples as dictionaries."""
     texts = pa.dictionary(pa.int32(), pa.string())
+    repeated = REPEATED - {"message_id"} if message_type in REPORT_TYPES else REPEATED
     return pa.schema(
-        [f.with_type(texts) if f.name in REPEATED else f for f in telemetry_schema(message_type)]
+        [f.with_type(texts) if f.name in repeated else f for f in telemetry_schema(message_type)]
     )
 
 

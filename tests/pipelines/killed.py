@@ -1,4 +1,5 @@
-"""Runs the `odograph` command until it is about to finish its n-th file, then kills itself."""
+"""Runs the `odograph` command until it is about to finish its n-th file below a folder of the
+lake, then kills itself."""
 
 import itertools
 import os
@@ -8,13 +9,13 @@ import sys
 from connectors import files
 from runners.command import main
 
-last = int(sys.argv.pop(1))
+where, last = f"/{sys.argv.pop(1)}/", int(sys.argv.pop(1))
 numbers = itertools.count(1)
 finish = files.Rename.__call__
 
 
 def finish_or_die(commit: files.Rename) -> None:
-    if next(numbers) == last:
+    if where in commit.final and next(numbers) == last:
         os.kill(os.getpid(), signal.SIGKILL)
     finish(commit)
 

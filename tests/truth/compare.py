@@ -127,9 +127,13 @@ def _case(case: dict[str, Any], rows: list[dict[str, Any]]) -> str | None:
     dated = [row for row in rows if "DEVICE_TIME_MISSING" not in row["quality_flags"]] or rows
     if "samples" in case and len(rows) != case["samples"]:
         return f"{len(rows)} samples, truth {case['samples']}"
-    for name in ("time_source", "binding_status", "binding_version", "vehicle_id"):
-        if name in case and any(row[name] != case[name] for row in dated):
-            return f"{name} {sorted({str(row[name]) for row in dated})}, truth {case[name]}"
+    if "time_source" in case and any(row["time_source"] != case["time_source"] for row in dated):
+        found = sorted({row["time_source"] for row in dated})
+        return f"time_source {found}, truth {case['time_source']}"
+    newest = max(dated, key=lambda row: (row["event_time"], row["sample_idx"]))
+    for name in ("binding_status", "binding_version", "vehicle_id"):
+        if name in case and newest[name] != case[name]:
+            return f"{name} of the newest sample {newest[name]}, truth {case[name]}"
     if "event_time" in case and case["event_time"] is not None:
         first = min(row["event_time"] for row in dated)
         wanted = datetime.fromtimestamp(case["event_time"] / 1000, UTC)
