@@ -67,9 +67,10 @@ class State:
                 continue
             start, end = np.searchsorted(np.asarray(rows.column(0)), [first, last])
             if start < end:
-                columns = rows.slice(int(start), int(end - start)).columns[1:]
-                objects = pa.repeat(name, int(end - start))
-                tables.append(pa.Table.from_arrays([objects, *columns], schema=REGISTERED))
+                copied = rows.take(pa.array(np.arange(start, end)))  # lets go of the mapped file
+                objects = pa.repeat(name, copied.num_rows)
+                columns = [objects, *copied.columns[1:]]
+                tables.append(pa.Table.from_arrays(columns, schema=REGISTERED))
         return pa.concat_tables(tables)
 
     def verdicts(self, name: str) -> pa.RecordBatch:

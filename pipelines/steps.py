@@ -32,8 +32,8 @@ from transforms.register import bucket_of, enroll
 from transforms.settle import Prepared, prepare, settle
 from transforms.uploads import Uploads, concat_uploads
 
-REGISTER_BYTES_PER_JUDGEMENT = 50 << 20
-PARTIALS_PER_MERGE = 300_000
+REGISTER_BYTES_PER_JUDGEMENT = 16 << 20
+PARTIALS_PER_MERGE = 150_000
 COUNTS = ("in", "good", "dead", "duplicate", "late", "filtered", "samples", "duplicate_samples")
 
 
