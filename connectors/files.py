@@ -42,6 +42,7 @@ def _s3(settings: S3Settings) -> fs.S3FileSystem:
         "connect_timeout": settings.connect_timeout_s,
         "request_timeout": settings.request_timeout_s,
         "allow_bucket_creation": False,
+        "allow_delayed_open": True,
         "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
     }
     endpoint = settings.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")

@@ -104,7 +104,11 @@ def simulate(
             partitions,
             lambda fraction: advance(fraction),
         )
-    click.echo(str(summary))
+    click.echo(
+        f"{summary.terminals:,} terminals sent {summary.uploads:,} uploads with "
+        f"{summary.samples:,} samples; {summary.dead:,} of them no pipeline can read, "
+        f"{summary.duplicates:,} sent again"
+    )
     click.echo(f"archive   {out}/archive\nbindings  {out}/device_binding.csv")
     click.echo(f"truth     {out}/truth.json")
 
