@@ -8,9 +8,7 @@ ENGINES = {"apache_beam", "pyflink"}
 OUTSIDE = {"boto3", "botocore", "http", "requests", "s3fs", "socket", "subprocess", "urllib"}
 NOT_FOR_PACKAGES = {"bench", "notebooks", "tests"}
 
-FORBIDDEN = {
-    room: set(ROOMS[place + 1 :]) | NOT_FOR_PACKAGES for place, room in enumerate(ROOMS)
-}
+FORBIDDEN = {room: set(ROOMS[place + 1 :]) | NOT_FOR_PACKAGES for place, room in enumerate(ROOMS)}
 for engine_free in ("schemas", "transforms", "connectors"):
     FORBIDDEN[engine_free] |= ENGINES
 for pure in ("schemas", "transforms"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 COUNTS = ("in", "good", "dead", "duplicate", "late", "filtered", "samples", "duplicate_samples")
 BY_HOUR = COUNTS[:-2]
@@ -96,7 +97,6 @@ def _cases(connection: Any, lake: Path, truth: dict[str, Any]) -> list[str]:
     cases = [(code, case) for code, case in _cases_of(truth) if not case.get("error_type")]
     ids = sorted({case["message_id"] for _, case in cases if case.get("message_id")})
     connection.execute("create or replace table wanted(id text)")
-    import pyarrow as pa
 
     connection.register("ids", pa.table({"id": ids}))
     connection.execute("insert into wanted select id from ids")
@@ -151,9 +151,8 @@ _CLOSE = ("speed_min_kmh", "speed_max_kmh", "speed_sum_kmh", "speed_sumsq", "dis
 
 
 def _minutes(connection: Any, lake: Path, truth: dict[str, list[Any]]) -> list[str]:
-    import pyarrow as pa
 
-    connection.register("truth_minutes", pa.table({k: v for k, v in truth.items()}))
+    connection.register("truth_minutes", pa.table(truth))
     times = {"first_time", "last_time"}
     ours = ", ".join(
         f"epoch_ms({name}) as {name}" if name in times else name for name in (*_EXACT, *_CLOSE)
