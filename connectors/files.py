@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Protocol
@@ -18,6 +19,7 @@ from pyarrow import fs
 
 COPY_BYTES = 8 << 20
 ATTEMPTS = 4
+PARALLEL = 16
 _HALF = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
@@ -144,16 +146,17 @@ class Folder:
         with failing(f"delete {self.uri}/{name}"), suppress(FileNotFoundError):
             if self.local:
                 os.unlink(self.at(name))
-            elif self.system.get_file_info(self.at(name)).type == fs.FileType.File:
+            else:
                 self.system.delete_file(self.at(name))
 
     def clear(self) -> None:
-        """Delete the folder and all in it; nothing happens when there is none."""
+        """Delete all files in the folder; nothing happens when there is none."""
+        if not self.local:
+            with ThreadPoolExecutor(PARALLEL) as pool:
+                list(pool.map(self.delete, [name for name, _ in self.names()]))
+            return
         with failing(f"delete {self.uri}"), suppress(FileNotFoundError):
-            if self.local:
-                shutil.rmtree(self.path)
-            elif self.exists():
-                self.system.delete_dir(self.path)
+            shutil.rmtree(self.path)
 
     def sweep(self) -> None:
         """Delete what a killed process left half written below a local folder."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -120,6 +121,8 @@ class TableWriter:
                 waiting.pop().commit()
         finally:
             for one in waiting:
+                with suppress(OSError, ValueError):
+                    one.writer.close()
                 one.commit.abandon()
 
 

@@ -56,6 +56,7 @@ class Job:
     types: tuple[str, ...] = MESSAGE_TYPES
     zone: str = "Asia/Seoul"
     schemas: str | None = None
+    judge_within_days: float | None = None
     settings: S3Settings = field(default_factory=S3Settings)
 
     @property

@@ -136,8 +136,9 @@ def _without(batch: pa.RecordBatch, last: int) -> pa.RecordBatch:
 
 @dataclass(frozen=True)
 class Context:
-    """Which objects are judged together: all that the lake knows. `tasks` are ranges of buckets;
-    `marked` are objects of earlier runs to settle again if what was decided on them changed."""
+    """Which objects are judged together: all that the lake knows, or those that arrived close
+    enough to this run's. `tasks` are ranges of buckets; `marked` are objects of earlier runs to
+    settle again if what was decided on them changed."""
 
     names: tuple[str, ...]
     tasks: tuple[tuple[int, int], ...]
@@ -146,14 +147,21 @@ class Context:
 
 def gather(job: Job, scanned: Iterable[Scanned]) -> Context:
     """Decide what to judge after all objects were read."""
-    own = {one.one.name for one in scanned}
+    done = list(scanned)
+    own = {one.one.name for one in done}
     begun = job.state.begun()
     if not own and not begun:
         return Context((), (), ())
     sizes = job.state.registered(own)
+    if job.judge_within_days is not None and own:
+        reach = job.judge_within_days * 86_400_000
+        first = min(one.one.hour_ms for one in done) - reach
+        last = max(one.one.hour_ms for one in done) + reach
+        near = {name for name in sizes if first <= parse_name(name, job.zone).hour_ms <= last}
+        sizes = {name: size for name, size in sizes.items() if name in own | begun | near}
     count = min(BUCKETS, -(-sum(sizes.values()) // REGISTER_BYTES_PER_JUDGEMENT)) or 1
     edges = [BUCKETS * i // count for i in range(count + 1)]
-    marked = sorted((job.state.judged() | begun) - own)
+    marked = sorted(((job.state.judged() & sizes.keys()) | begun) - own)
     return Context(tuple(sizes), tuple(itertools.pairwise(edges)), tuple(marked))
 
 

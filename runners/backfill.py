@@ -72,6 +72,7 @@ def run_backfill(
             types=wanted,
             zone=config.fleet_zone,
             schemas=config.schemas,
+            judge_within_days=config.judge_within_days,
             settings=settings,
         )
         assert job.terminals
@@ -118,7 +119,7 @@ def _run(job: Job, listing: Listing, options: PipelineOptions) -> dict[str, Any]
     try:
         pipeline.run().wait_until_finish()
     except Exception as error:
-        told = re.search(r"DependencyFailed: (.+)", str(error))
+        told = re.search(r"DependencyFailed: (.+?)(?: \[while running '.*'\])?$", str(error), re.M)
         if told is None:
             raise
         raise DependencyFailed(told[1].strip()) from error

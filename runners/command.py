@@ -179,7 +179,9 @@ def backfill(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Beam warns when it is imported without Google's libraries; nobody asked for them."""
+    """Import Beam without its warning that Google's libraries are absent, and keep its runners
+    from logging an error that is raised as well."""
+    logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
     logging.disable(logging.WARNING)
     try:
         yield

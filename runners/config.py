@@ -44,6 +44,7 @@ class Config(BaseModel):
     fleet_zone: str = "Asia/Seoul"
     schemas: str | None = None
     spool: str | None = None
+    judge_within_days: PositiveFloat | None = None
     rules: Rules = Rules()
     s3: S3Config = S3Config()
 
