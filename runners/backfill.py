@@ -14,6 +14,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner, create_runner
 
 from connectors.archive import Listing, list_objects
 from connectors.files import DependencyFailed, S3Settings, folder
@@ -54,6 +55,7 @@ def run_backfill(
     config = config or Config()
     settings = config.s3.settings()
     options = checked_options(beam_args)
+    pipeline = beam.Pipeline(_runner(options), options)
     wanted = _types(types)
     if start and end and start >= end:
         raise BadArguments(f"--from {start.isoformat()} is not before --to {end.isoformat()}")
@@ -80,7 +82,7 @@ def run_backfill(
         with alone(job.tables, spool):
             if on_start:
                 on_start(len(listing.objects), spool)
-            return _with_names(_run(job, listing, options), listing)
+            return _with_names(_run(job, listing, pipeline), listing)
 
 
 def _types(types: Sequence[str] | None) -> tuple[str, ...]:
@@ -107,18 +109,23 @@ def _spool(
         folder(uri, settings).clear()
 
 
-def _run(job: Job, listing: Listing, options: PipelineOptions) -> dict[str, Any]:
-    runner = options.view_as(StandardOptions).runner or LOCAL_RUNNERS[0]
+def _runner(options: PipelineOptions) -> PipelineRunner:
+    name = options.view_as(StandardOptions).runner or LOCAL_RUNNERS[0]
     try:
-        pipeline = beam.Pipeline(FnApiRunner() if runner in LOCAL_RUNNERS else runner, options)
+        return FnApiRunner() if name in LOCAL_RUNNERS else create_runner(name)
     except (ValueError, ImportError, AttributeError) as error:
-        raise BadArguments(f"--runner {runner}: {error}") from None
+        raise BadArguments(f"--runner {name}: {error}") from None
+
+
+def _run(job: Job, listing: Listing, pipeline: beam.Pipeline) -> dict[str, Any]:
     job.state.folder.delete(LEDGER)
     ledger = build(pipeline, job, listing.objects)
     _ = ledger | "write ledger" >> beam.Map(write_ledger, job)
     try:
         pipeline.run().wait_until_finish()
     except Exception as error:
+        if re.search(r"^(\w+: )?KeyboardInterrupt\b", str(error), re.M):
+            raise KeyboardInterrupt from None
         told = re.search(r"DependencyFailed: (.+?)(?: \[while running '.*'\])?$", str(error), re.M)
         if told is None:
             raise

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from rich.table import Table
 from connectors.files import DependencyFailed, S3Settings, folder
 from runners.config import BadArguments, BadConfig, Config, load_config
 
-DONE, UNBALANCED, WRONG, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, UNBALANCED, WRONG, FAILED, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
 console = Console(stderr=True)
 
 
@@ -57,7 +58,7 @@ def odograph() -> None:
     backfill --archive fleet/archive --bindings fleet/device_binding.csv --lake lake`.
 
     Exit codes: 0 done, 1 done but the ledger does not balance, 2 wrong arguments or config,
-    3 a dependency failed (bucket, file system).
+    3 a dependency failed (bucket, file system), 70 a bug, 130 interrupted.
     """
 
 
@@ -296,6 +297,10 @@ def main() -> None:
     except DependencyFailed as error:
         click.echo(str(error), err=True)
         sys.exit(FAILED)
+    except Exception:
+        traceback.print_exc()
+        click.echo("this is a bug in odograph; what is written is whole", err=True)
+        sys.exit(BUG)
 
 
 if __name__ == "__main__":

@@ -62,9 +62,7 @@ def test_a_backfill_tells_what_became_of_all_uploads(fleet, tmp_path):
     assert f"{ledger['totals']['samples']:,}" in ended.stdout
     assert f"facts lie in {tmp_path / 'lake'}" in ended.stdout
     assert all(ord(sign) != 27 for sign in ended.stdout)
-    assert [p.name for p in tmp_path.iterdir()] == ["lake", "a"] or len(
-        list(tmp_path.iterdir())
-    ) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "lake"]
 
 
 def test_a_ledger_that_does_not_balance_is_code_1(fleet, tmp_path, monkeypatch, capsys):
@@ -90,7 +88,7 @@ def test_a_ledger_that_does_not_balance_is_code_1(fleet, tmp_path, monkeypatch, 
         (["--from", "2024-01-16", "--to", "2024-01-15"], ["--from", "--to", "2024-01-1"]),
         (["--config", "/nowhere.yaml"], ["/nowhere.yaml", "No such file"]),
         (["--lakes", "foo"], ["--lakes", "did you mean --lake?"]),
-        (["--direct_num_worker", "2"], ["--direct_num_worker", "did you mean --direct_num_workers"]),
+        (["--direct_num_worker", "2"], ["did you mean --direct_num_workers"]),
         (["--direct_num_workers", "two"], ["--direct_num_workers", "two"]),
         (["--direct_running_mode", "fast"], ["--direct_running_mode", "fast", "multi_processing"]),
         (["stray"], ["stray"]),
@@ -154,7 +152,7 @@ def test_a_setting_reaches_the_job(fleet, tmp_path):
     path = tmp_path / "settings.yaml"
     path.write_text("fleet_zone: UTC\n")
     assert odograph(*backfill_words(fleet, tmp_path / "lake", "--config", path)).returncode == 0
-    assert (tmp_path / "lake/telemetry_gps/date=2024-01-14/hour=23").is_dir() is False
+    assert (tmp_path / "lake/telemetry_gps/date=2024-01-14/hour=23").is_dir()
     ledger = json.loads((tmp_path / "lake/_state/ledger.json").read_text())
     assert ledger["totals"]["in"] > 0
 
@@ -198,10 +196,10 @@ def test_a_ledger_file_that_cannot_be_written_is_code_3(fleet, tmp_path, monkeyp
 
 def test_only_some_types(fleet, tmp_path, monkeypatch, capsys):
     lake = tmp_path / "lake"
-    words = backfill_words(fleet, lake, "--types", "boot, log")
+    words = backfill_words(fleet, lake, "--types", "gps, log")
     assert in_process(monkeypatch, capsys, *words)[0] == 0
     tables = sorted(path.name for path in lake.glob("[!_]*"))
-    assert tables == ["telemetry_boot", "telemetry_log", "vehicle_minutes"]
+    assert tables == ["telemetry_gps", "telemetry_log", "vehicle_minutes"]
 
 
 @pytest.mark.parametrize(
@@ -249,7 +247,8 @@ def test_interrupting_ends_it_cleanly_within_seconds(tmp_path, big, name, worker
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert time.monotonic() - began < 8
-    assert out == "" and "Traceback" not in err and "interrupted" in err
+    assert out == "" and "interrupted" in err
+    assert workers or len(err.strip().splitlines()) == 1
     assert not [path for path in lake.rglob(".*") if path.is_file()]
     assert not list(temporary.glob("odograph-*"))
 
@@ -302,3 +301,12 @@ def test_a_misbehaviour_nobody_knows_is_code_2(tmp_path, monkeypatch, capsys):
     words = ["simulate", "--out", tmp_path, "--misbehave", "M99"]
     code, _, err = in_process(monkeypatch, capsys, *words)
     assert code == 2 and "M99" in err and "M01" in err
+
+
+def test_a_bug_is_no_other_code(fleet, tmp_path, monkeypatch, capsys):
+    def fail(*args):
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(backfill_module, "run_backfill", fail)
+    code, _, err = in_process(monkeypatch, capsys, *backfill_words(fleet, tmp_path / "lake"))
+    assert code == 70 and "of all things" in err and "bug" in err
