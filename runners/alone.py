@@ -41,7 +41,11 @@ def alone(lake: Folder, spool: str) -> Iterator[None]:
         if left:
             _tidy(lake, left)
         _note(mark, spool)
-        yield
+        try:
+            yield
+        except BaseException:
+            lake.sweep()
+            raise
         _note(mark, "")
 
 

@@ -74,7 +74,7 @@ def _start(program: str, server: S3Server, folder: Path, log: Path) -> subproces
         (folder / name).mkdir()
     listen = server.endpoint.removeprefix("http://")
     command = [program, "--port", listen, "--access", server.key, "--secret", server.secret]
-    command += ["--region", server.region, "--health", "/healthz", "--quiet", "--keep-alive"]
+    command += ["--region", server.region, "--health", "/healthz", "--quiet"]
     command += ["posix", "--sidecar", str(folder / "attributes"), str(folder / "data")]
     with log.open("wb") as output:
         return subprocess.Popen(

@@ -8,7 +8,6 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from unittest.mock import patch
 
 import pyarrow.fs as fs
 import pytest
@@ -39,7 +38,7 @@ def local(fleet, tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(fleet):
     """A server whose bucket `fleet` holds the archive and the bindings."""
-    with without_reuse(), s3.s3_server() as running:
+    with s3.s3_server() as running:
         system = client(running)
         system.create_dir("fleet")
         system.create_dir("lakes")
@@ -47,16 +46,6 @@ def server(fleet):
         with system.open_output_stream("fleet/device_binding.csv") as target:
             target.write((fleet / "device_binding.csv").read_bytes())
         yield running
-
-
-def without_reuse():
-    """The server answers some of a thousand writes over a connection used before with 400."""
-    popen = subprocess.Popen
-
-    def start(command, **options):
-        return popen([word for word in command if word != "--keep-alive"], **options)
-
-    return patch.object(s3.subprocess, "Popen", start)
 
 
 def client(server):
