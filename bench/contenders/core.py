@@ -17,6 +17,7 @@ from transforms.facts import facts
 from transforms.rules import Rules
 
 ZONE = "Asia/Seoul"
+ROWS = 131_072
 
 
 def run(archive: Path, out: Path) -> None:
@@ -29,16 +30,27 @@ def run(archive: Path, out: Path) -> None:
     lake = folder(str(out), settings)
     with TableWriter(lake, "all.parquet", ZONE) as tables:
         for message_type, batches in found.telemetry.items():
-            rows = pa.Table.from_batches(batches).unify_dictionaries()
-            write(tables, f"telemetry_{message_type}", rows, "event_time")
-        write(tables, "vehicle_minutes", found.minutes, "minute")
+            for batch in joined(batches):
+                write(tables, f"telemetry_{message_type}", batch, "event_time")
+        for batch in found.minutes.to_batches():
+            write(tables, "vehicle_minutes", batch, "minute")
 
 
-def write(tables: TableWriter, name: str, rows: pa.Table, time: str) -> None:
-    """Rows of a table by their event hour, a million at a time."""
-    for start in range(0, rows.num_rows, 1_000_000):
-        [batch] = rows.slice(start, 1_000_000).combine_chunks().to_batches()
-        tables.write(name, batch, np.asarray(batch.column(time).cast(pa.int64())))
+def joined(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of at least ROWS, so that row groups are worth reading."""
+    waiting: list[pa.RecordBatch] = []
+    for position, batch in enumerate(batches, 1):
+        waiting.append(batch)
+        if sum(one.num_rows for one in waiting) >= ROWS or position == len(batches):
+            table = pa.Table.from_batches(waiting)
+            table = table.unify_dictionaries() if len(waiting) > 1 else table
+            yield from table.combine_chunks().to_batches()
+            waiting = []
+
+
+def write(tables: TableWriter, name: str, batch: pa.RecordBatch, time: str) -> None:
+    """Rows of a table, split by their event hour."""
+    tables.write(name, batch, np.asarray(batch.column(time).cast(pa.int64())))
 
 
 def raws(archive: Path, rules: Rules) -> Iterator[pa.RecordBatch]:
