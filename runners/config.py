@@ -7,9 +7,23 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from connectors.files import S3Settings
+from connectors.settings import (
+    DatabaseSettings,
+    KafkaSettings,
+    RegistrySettings,
+    TopicSettings,
+)
 from transforms.rules import Rules
 
 
@@ -36,6 +50,33 @@ class S3Config(BaseModel):
         return S3Settings(**self.model_dump())
 
 
+class FlinkConfig(BaseModel):
+    """The Flink cluster jobs are submitted to, and how they run there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = "http://127.0.0.1:8081"
+    checkpoints: str | None = None
+    savepoints: str | None = None
+    checkpoint_interval_s: PositiveFloat = 10
+    max_parallelism: PositiveInt = 128
+    options: dict[str, str] = Field(default_factory=dict)
+
+
+class StreamConfig(BaseModel):
+    """How the live jobs batch, and how long they remember."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    batch_records: PositiveInt = 5000
+    batch_bytes: PositiveInt = 8 << 20
+    batch_ms: PositiveInt = 200
+    lateness_hours: PositiveFloat = 24
+    outage_hours: PositiveFloat = 24
+    revise_after_s: PositiveFloat = 5
+    minutes_every_ms: PositiveInt = 1000
+
+
 class Config(BaseModel):
     """All settings of `odograph`; every one has a default (docs/config.example.yaml)."""
 
@@ -47,6 +88,12 @@ class Config(BaseModel):
     judge_within_days: PositiveFloat | None = None
     rules: Rules = Rules()
     s3: S3Config = S3Config()
+    kafka: KafkaSettings = KafkaSettings()
+    topics: TopicSettings = TopicSettings()
+    registry: RegistrySettings = RegistrySettings()
+    bindings_database: DatabaseSettings = DatabaseSettings()
+    flink: FlinkConfig = FlinkConfig()
+    stream: StreamConfig = StreamConfig()
 
     @field_validator("fleet_zone")
     @classmethod
