@@ -10,43 +10,21 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import click
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from connectors.files import DependencyFailed, S3Settings, folder
+from connectors.settings import BadSettings
 from runners.config import BadArguments, BadConfig, Config, load_config
+from runners.screen import Instant, bar, console, zoned
+from runners.simulate_command import simulate
 
 DONE, UNBALANCED, WRONG, FAILED, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
-console = Console(stderr=True)
-
-
-class Instant(click.ParamType):
-    """An ISO date or time; without a zone it is meant in the fleet's."""
-
-    name = "ISO"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        try:
-            return value if isinstance(value, datetime) else datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no ISO time such as 2024-01-15T09:00+09:00", param, ctx)
-
-
-def zoned(moment: datetime | None, zone: str) -> datetime | None:
-    """The instant in UTC; a time without a zone is in `zone`."""
-    if moment is None:
-        return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
-    return aware.astimezone(UTC)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -62,67 +40,7 @@ def odograph() -> None:
     """
 
 
-@odograph.command()
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
-@click.option("--vehicles", default=20, show_default=True, type=click.IntRange(min=1))
-@click.option("--hours", default=24.0, show_default=True, type=click.FloatRange(min=0.01))
-@click.option("--seed", default=1, show_default=True, type=int, help="Same seed, same bytes.")
-@click.option("--misbehave", default="", help="`all`, or some of M01,M02,… (docs/rules.md).")
-@click.option("--start", type=Instant(), help="First moment [2024-01-15T00:00+09:00].")
-@click.option("--partitions", default=4, show_default=True, type=click.IntRange(min=1))
-def simulate(
-    out: Path,
-    vehicles: int,
-    hours: float,
-    seed: int,
-    misbehave: str,
-    start: datetime | None,
-    partitions: int,
-) -> None:
-    """Write an archive of terminal messages, the bindings, and what is really true.
-
-    OUT/archive/topics/… is what the old sink would have written, OUT/device_binding.csv says which
-    terminal sat in which vehicle, OUT/truth.json what a correct pipeline must find.
-    """
-    from runners.simulation import MISBEHAVIOURS
-    from runners.simulation import simulate as run
-
-    chosen = frozenset(filter(None, (name.strip().upper() for name in misbehave.split(","))))
-    if "ALL" in chosen:
-        chosen = frozenset(MISBEHAVIOURS)
-    unknown = sorted(chosen - set(MISBEHAVIOURS))
-    if unknown:
-        known = ", ".join(sorted(MISBEHAVIOURS))
-        raise click.BadParameter(f"{unknown[0]} is none of {known}", param_hint="--misbehave")
-    with bar("simulating", 1) as advance:
-        summary = run(
-            out,
-            vehicles,
-            hours,
-            seed,
-            chosen,
-            zoned(start, "Asia/Seoul"),
-            partitions,
-            lambda fraction: advance(fraction),
-        )
-    click.echo(
-        f"{summary.terminals:,} terminals sent {summary.uploads:,} uploads with "
-        f"{summary.samples:,} samples; {summary.dead:,} of them no pipeline can read, "
-        f"{summary.duplicates:,} sent again"
-    )
-    click.echo(f"archive   {out}/archive\nbindings  {out}/device_binding.csv")
-    click.echo(f"truth     {out}/truth.json")
-
-
-@contextmanager
-def bar(title: str, total: float) -> Iterator[Any]:
-    """A progress bar on a terminal, nothing elsewhere; call the result with what is done."""
-    if not console.is_terminal:
-        yield lambda done: None
-        return
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda done: progress.update(task, completed=done)
+odograph.add_command(simulate)
 
 
 @odograph.command(context_settings={"ignore_unknown_options": True})
@@ -291,7 +209,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(WRONG)
-    except (BadArguments, BadConfig, BadBindings) as error:
+    except (BadArguments, BadConfig, BadSettings, BadBindings) as error:
         click.echo(str(error), err=True)
         sys.exit(WRONG)
     except DependencyFailed as error:
