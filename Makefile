@@ -6,21 +6,24 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
-CORE_READY := .venv-arrow16/.ready
-GO_CACHE := $(CURDIR)/.cache/go
-S3_SERVER := $(BIN)/versitygw
-S3_SERVER_MODULE := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+FLINK_BIN := .venv-flink/bin
+FLINK_READY := .venv-flink/.ready
+JAR := runners/flink/odograph-flink.jar
+JAVA_SOURCES := $(shell find runners/flink/java -name target -prune -o -type f -print)
 DEMO_VEHICLES ?= 50
 DEMO_HOURS ?= 24
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo jar servers test test-live lint bench clean
 
 help:
-	@echo "make demo   simulate a fleet day, backfill it, draw it: demo/fleet_day.html"
-	@echo "make test   lint, types, all tests, core tests under pyarrow 16"
-	@echo "make lint   ruff and mypy"
-	@echo "make bench  measure"
-	@echo "make clean  remove what make made"
+	@echo "make demo       simulate a fleet day, backfill it, draw it: demo/fleet_day.html"
+	@echo "make jar        the Java side of the Flink jobs: $(JAR)"
+	@echo "make servers    fetch what \`odograph stack up\` and the tests start"
+	@echo "make test       lint, types, all tests, core tests beside PyFlink, then test-live"
+	@echo "make test-live  the live jobs on real servers, through faults"
+	@echo "make lint       ruff and mypy"
+	@echo "make bench      measure"
+	@echo "make clean      remove what make made"
 
 demo: $(READY)
 	rm -rf demo/fleet demo/lake demo/ledger.json demo/fleet_day.html
@@ -37,9 +40,18 @@ demo: $(READY)
 	@echo "What became of all uploads:  demo/ledger.json"
 	@echo "The archive they came from:  demo/fleet/archive"
 
-test: lint $(S3_SERVER) $(CORE_READY)
-	$(BIN)/python -m pytest -q
-	.venv-arrow16/bin/python -m pytest -q -p no:cacheprovider tests/schemas tests/transforms
+jar: $(JAR)
+
+servers: $(READY) $(FLINK_READY)
+	$(BIN)/odograph stack fetch
+
+test: lint servers $(JAR)
+	$(BIN)/python -m pytest -q --ignore=tests/live
+	$(FLINK_BIN)/python -m pytest -q -p no:cacheprovider tests/schemas tests/transforms
+	$(MAKE) test-live
+
+test-live: servers $(JAR)
+	$(BIN)/python -m pytest -q tests/live
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -49,7 +61,7 @@ bench: $(READY)
 	$(BIN)/python -m bench
 
 clean:
-	rm -rf .venv .venv-arrow16 demo .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf .venv .venv-flink $(JAR) runners/flink/java/target demo .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache \
 	  build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -58,13 +70,11 @@ $(READY): setup.py pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[beam,notebook,dev]'
 	touch $@
 
-$(CORE_READY): setup.py pyproject.toml constraints-flink-core.txt
-	$(PYTHON) -m venv --clear .venv-arrow16
-	.venv-arrow16/bin/python -m pip install -q -c constraints-flink-core.txt -e '.[test]'
+$(FLINK_READY): setup.py pyproject.toml constraints-flink.txt
+	$(PYTHON) -m venv --clear .venv-flink
+	$(FLINK_BIN)/python -m pip install -q -c constraints-flink.txt -e '.[flink,test]'
 	touch $@
 
-$(S3_SERVER): $(READY)
-	PATH="$(CURDIR)/$(BIN):$$PATH" CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-modcacherw \
-	  GOPATH="$(GO_CACHE)/path" GOCACHE="$(GO_CACHE)/build" GOBIN="$(CURDIR)/$(BIN)" \
-	  $(BIN)/go install $(S3_SERVER_MODULE)
-	touch $@
+$(JAR): $(JAVA_SOURCES)
+	mvn -q -B -f runners/flink/java package
+	cp runners/flink/java/target/odograph-flink.jar $@

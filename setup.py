@@ -19,6 +19,8 @@ CORE = [
     "fastavro",
     "numpy",
     "orjson",
+    "psutil",
+    "psycopg[binary]>=3.2",
     "pyarrow>=16",
     "pydantic>=2",
     "pyruhvro==0.4.0",

@@ -1,0 +1,1 @@
+"""The local stack of real servers: `odograph stack` (docs/adr/0007)."""
