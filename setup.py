@@ -8,6 +8,7 @@ PACKAGES = [
     "connectors",
     "pipelines",
     "runners",
+    "runners.flink",
     "runners.simulation",
     "runners.simulation.misbehaviours",
     "runners.stack",

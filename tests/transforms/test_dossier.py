@@ -1,0 +1,80 @@
+"""The stream's judgement converges to the backfill's."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections import defaultdict
+
+import pyarrow as pa
+import pytest
+
+from connectors.bindings import load_bindings
+from connectors.files import S3Settings
+from runners.simulation import simulate
+from runners.simulation.misbehaviours import MISBEHAVIOURS
+from tests.transforms.stream_model import Stream
+from transforms.decode import Decoder
+from transforms.facts import facts
+from transforms.raw import SCHEMA as RAW
+from transforms.rules import Rules
+
+START_MS = 1_705_244_400_000
+
+
+def records(archive):
+    """Records of every topic and partition as they lie in the archive, in order."""
+    found = defaultdict(list)
+    for path in sorted((archive / "topics").rglob("*+*+*.json.gz")):
+        topic, partition, _ = path.name.split("+")
+        try:
+            lines = gzip.decompress(path.read_bytes()).split(b"\n")[:-1]
+        except (OSError, EOFError):
+            continue
+        found[topic, int(partition)] += lines
+    return found
+
+
+def raw_batch(topic, partition, lines, first, named):
+    offsets = range(first, first + len(lines))
+    rows = [
+        {
+            "topic": topic,
+            "partition": partition,
+            "offset": offset,
+            "object": f"{topic}+{partition:04d}" if named else None,
+            "line": offset,
+            "timestamp": START_MS + offset,
+            "value": line,
+            "is_line": False,
+        }
+        for offset, line in zip(offsets, lines, strict=True)
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=RAW)
+
+
+@pytest.fixture(scope="module", params=[3, 11])
+def day(request, tmp_path_factory):
+    out = tmp_path_factory.mktemp("fleet")
+    simulate(out, 6, 3.0, request.param, frozenset(MISBEHAVIOURS), None, 2)
+    return records(out / "archive"), load_bindings(str(out / "device_binding.csv"), S3Settings())
+
+
+def test_a_stream_in_any_batches_ends_at_the_minutes_of_a_backfill(day):
+    found, terminals = day
+    decoder, rules = Decoder(terminals=terminals.known), Rules()
+    whole = [raw_batch(t, p, lines, 0, True) for (t, p), lines in sorted(found.items())]
+    expected = facts(whole, decoder, terminals.bindings, rules)
+    stream = Stream(decoder, terminals.bindings, rules, 10**15)
+    chance = random.Random(5)
+    left = {place: (lines, 0) for place, lines in found.items()}
+    while left:
+        place = chance.choice(sorted(left))
+        lines, at = left.pop(place)
+        size = chance.choice((1, 30, 400))
+        stream.take(raw_batch(*place, lines[at : at + size], at, False))
+        if at + size < len(lines):
+            left[place] = (lines, at + size)
+    keys = [("vehicle_id", "ascending"), ("minute", "ascending")]
+    assert stream.dead == expected.dead.num_rows
+    assert stream.minutes().sort_by(keys).equals(expected.minutes.sort_by(keys))

@@ -1,0 +1,176 @@
+"""A terminal's uploads judged together, again and again as they come (the stream's `judge`).
+
+A dossier holds the register rows of all uploads of a terminal that are remembered. The verdicts on
+it are those a backfill over the same uploads would reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.arrays import codes, filled_int64
+from transforms.bind import Bindings
+from transforms.clock import FALLBACK
+from transforms.decode import Decoder
+from transforms.first_look import (
+    CONTRIBUTIONS,
+    QUIET,
+    REGISTERED,
+    contributions,
+    decode_by_topic,
+    is_late,
+)
+from transforms.flags import BIT
+from transforms.judge import REGISTERED as JUDGED
+from transforms.judge import SCHEMA as VERDICTS
+from transforms.judge import judge
+from transforms.minutes import PARTIALS
+from transforms.packed import pack
+from transforms.raw import SCHEMA as RAW
+from transforms.rules import Rules
+from transforms.settle import prepare, settle
+
+DOSSIER = pa.schema([*REGISTERED, pa.field("version", pa.int64(), nullable=False)])
+
+ReadAgain = Callable[[pa.RecordBatch], pa.RecordBatch]
+"""Records (`transforms.raw.SCHEMA`) at the places (columns topic, partition, offset) given, in
+that order; those no longer there are left out."""
+
+
+def revise(
+    dossiers: pa.RecordBatch,
+    read_again: ReadAgain,
+    decoder: Decoder,
+    bindings: Bindings,
+    rules: Rules,
+    lateness_ms: int,
+) -> pa.RecordBatch:
+    """`CONTRIBUTIONS` of all uploads in whole dossiers that neighbours can have a say in."""
+    rows = dossiers.take(_by_place(dossiers))
+    verdicts = _judged(rows, bindings, rules, lateness_ms)
+    wanted = _wanted(rows, verdicts)
+    if not len(wanted):
+        return pa.RecordBatch.from_pylist([], schema=CONTRIBUTIONS)
+    raw = _records(rows, wanted, read_again)
+    good, _ = decode_by_topic(raw, decoder)
+    partials = [
+        settle(prepare(uploads, rules), verdicts, bindings, rules).partials for uploads in good
+    ]
+    packed = pa.concat_arrays([pack(part) for part in partials or [PARTIALS.empty_table()]])
+    found = wanted[np.isin(wanted, np.asarray(raw.column("line")))]
+    at = pa.array(found)
+    return contributions(
+        rows.column("message_id").take(at),
+        rows.column("device_no").take(at),
+        np.asarray(rows.column("version"))[found],
+        partials,
+        packed,
+    )
+
+
+def _by_place(dossiers: pa.RecordBatch) -> pa.Array:
+    keys = [("topic", "ascending"), ("partition", "ascending"), ("offset", "ascending")]
+    return pc.sort_indices(dossiers, sort_keys=keys)
+
+
+def _judged(
+    rows: pa.RecordBatch, bindings: Bindings, rules: Rules, lateness_ms: int
+) -> pa.RecordBatch:
+    """A verdict on every row, `line` being the row; late uploads do not count."""
+    count = rows.num_rows
+    columns = {name: rows.column(name) for name in rows.schema.names} | {
+        "object": pa.repeat(pa.scalar(""), count),
+        "line": pa.array(np.arange(count, dtype=np.int64)),
+        "content": pa.array(np.asarray(rows.column("content")).view(np.uint64)),
+        "ignition_on": rows.column("ignition_on").cast(pa.bool_()),
+    }
+    table = pa.Table.from_arrays([columns[name] for name in JUDGED.names], schema=JUDGED)
+    said = judge(table, bindings.vehicle_at, rules)
+    at = np.asarray(said.column("line"))
+    received = filled_int64(rows.column("received_ms"), 0)
+    defaults = {
+        "counts": np.ones(count, bool),
+        "shows": np.ones(count, bool),
+        "offset_ms": np.zeros(count, np.int64),
+        "source": np.zeros(count, np.int8),
+        "received_ms": received.copy(),
+        "flags": np.zeros(count, np.int64),
+    }
+    for name, values in defaults.items():
+        values[at] = said.column(name).to_numpy(zero_copy_only=False)
+    latest = filled_int64(rows.column("latest_ms"), 0)
+    fallback = defaults["source"] == FALLBACK
+    event = np.where(fallback, defaults["received_ms"], latest - defaults["offset_ms"])
+    defaults["counts"] &= ~is_late(received, event, lateness_ms)
+    ignition = np.full(count, -1, np.int8)
+    ignition[at] = filled_int64(said.column("ignition_counts"), -1)
+    arrays = [columns["object"], columns["line"], *(pa.array(v) for v in defaults.values())]
+    arrays.append(pa.array(ignition == 1, mask=ignition < 0))
+    return pa.RecordBatch.from_arrays(arrays, schema=VERDICTS)
+
+
+def _wanted(rows: pa.RecordBatch, verdicts: pa.RecordBatch) -> np.ndarray:
+    """Rows to settle, one a message: the copy that counts, else the first one.
+
+    Left out are QUIET uploads that nothing can change: without copies that differ from them or
+    come before them.
+    """
+    message = codes(rows.column("message_id"))
+    counts = np.asarray(verdicts.column("counts").to_numpy(zero_copy_only=False), bool)
+    place = np.arange(len(message))
+    order = np.lexsort((place, ~counts, message))
+    starts = np.flatnonzero(np.diff(message[order], prepend=-1))
+    chosen = order[starts]
+    first = np.minimum.reduceat(place[order], starts)
+    differs = (np.asarray(verdicts.column("flags")) & BIT["DUP_DIFF"]) != 0
+    told = np.asarray(rows.column("kind")) != QUIET
+    touched = (told | differs)[chosen] | (chosen != first)
+    return np.sort(chosen[touched])
+
+
+def _records(rows: pa.RecordBatch, wanted: np.ndarray, read_again: ReadAgain) -> pa.RecordBatch:
+    """The records of the wanted rows, `line` being the row; some are read from their topics."""
+    chosen = rows.take(pa.array(wanted))
+    kept = np.asarray(chosen.column("value").is_valid())
+    raw = _raw(chosen.filter(pa.array(kept)), wanted[kept])
+    if kept.all():
+        return raw
+    places = chosen.filter(pa.array(~kept)).select(["topic", "partition", "offset"])
+    again = read_again(places)
+    lines = wanted[~kept][_found(again, places)]
+    at = RAW.get_field_index("line")
+    again = again.set_column(at, RAW.field(at), pa.array(lines))
+    both = pa.Table.from_batches([raw, again], RAW).sort_by("line").combine_chunks()
+    return both.to_batches()[0]
+
+
+def _found(again: pa.RecordBatch, places: pa.RecordBatch) -> np.ndarray:
+    """int64 of shape (records read,): which of the places each record is from."""
+    at = {place: row for row, place in enumerate(_places(places))}
+    return np.array([at[place] for place in _places(again)], np.int64)
+
+
+def _places(batch: pa.RecordBatch) -> list[tuple[str, int, int]]:
+    columns = (batch.column(name).to_pylist() for name in ("topic", "partition", "offset"))
+    return list(zip(*columns, strict=True))
+
+
+def _raw(rows: pa.RecordBatch, lines: np.ndarray) -> pa.RecordBatch:
+    count = rows.num_rows
+    columns = {name: rows.column(name) for name in ("topic", "partition", "offset", "key", "value")}
+    columns |= {
+        "line": pa.array(lines),
+        "timestamp": rows.column("timestamp").cast(pa.timestamp("ms")),
+        "is_line": pa.repeat(pa.scalar(False), count),
+    }
+    arrays = [
+        columns[field.name].cast(field.type)
+        if field.name in columns
+        else pa.nulls(count, field.type)
+        for field in RAW
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=RAW)

@@ -1,0 +1,271 @@
+"""What uploads of a stream say by themselves, before anything is known of the terminal's others.
+
+The same stages as a backfill's, with the verdict each upload would get if it were the only one.
+`dossier` corrects it once neighbours say more.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas import REPORT_TYPES
+from transforms.arrays import codes, filled_int64, single
+from transforms.bind import Bindings
+from transforms.clock import DEVICE, FALLBACK, Times, judge_clocks
+from transforms.decode import Decoder, decode
+from transforms.judge import SCHEMA as VERDICTS
+from transforms.outcome import DEAD_SCHEMA
+from transforms.packed import pack
+from transforms.raw import SCHEMA as RAW
+from transforms.register import enroll
+from transforms.rules import Rules
+from transforms.settle import Prepared, Settled, prepare, settle
+from transforms.uploads import Uploads, concat_uploads
+
+QUIET, TOLD, SUSPECT = range(3)
+"""Kinds of uploads. QUIET: good clock, of no history rule. TOLD: good clock, part of a terminal's
+history (log, boot). SUSPECT: a clock that neighbours may judge otherwise."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Uploads of one message type: their register rows (`transforms.register.SCHEMA`, `line` is
+    the row in the raw batch), kinds int8, event times int64 ms of their newest samples and
+    whether they are late, all of shape (uploads,); and their facts under their own verdicts."""
+
+    prepared: Prepared
+    register: pa.RecordBatch
+    kind: np.ndarray
+    event_ms: np.ndarray
+    late: np.ndarray
+    settled: Settled
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """`looks` and `dead` (schema `dead_letter`) together hold every message once."""
+
+    looks: list[Look]
+    dead: pa.Table
+
+
+def numbered(raw: pa.RecordBatch) -> pa.RecordBatch:
+    """A raw batch whose `line` is the row in it: unique where several partitions meet."""
+    at = RAW.get_field_index("line")
+    return raw.set_column(at, RAW.field(at), pa.array(np.arange(raw.num_rows, dtype=np.int64)))
+
+
+def first_look(
+    raw: pa.RecordBatch, decoder: Decoder, bindings: Bindings, rules: Rules, lateness_ms: int
+) -> FirstLook:
+    """Decode, prepare and settle a `numbered` raw batch of any topics."""
+    good, dead = decode_by_topic(raw, decoder)
+    looks = [look(uploads, bindings, rules, lateness_ms) for uploads in good]
+    return FirstLook(looks, dead)
+
+
+def decode_by_topic(raw: pa.RecordBatch, decoder: Decoder) -> tuple[list[Uploads], pa.Table]:
+    """Uploads joined by message type, and dead letters. Decoding is native where all messages of
+    a batch are of the type their topic promises, so each topic is decoded by itself."""
+    parts: dict[str, list[Uploads]] = defaultdict(list)
+    dead = [DEAD_SCHEMA.empty_table()]
+    topics = raw.column("topic")
+    for topic in pc.unique(topics).to_pylist():
+        of_topic = raw.filter(pc.equal(topics, topic))
+        outcome = decode(of_topic, decoder)
+        dead.append(pa.Table.from_batches([outcome.dead]))
+        for uploads in outcome.good:
+            parts[uploads.message_type].append(uploads)
+    return [concat_uploads(parts[name]) for name in sorted(parts)], pa.concat_tables(dead)
+
+
+def look(uploads: Uploads, bindings: Bindings, rules: Rules, lateness_ms: int) -> Look:
+    """First look at uploads of one type."""
+    prepared = prepare(uploads, rules)
+    register = enroll(prepared.uploads)
+    clock = judge_clocks(_alone(register), rules.clock)
+    received = filled_int64(register.column("received_ms"), 0)
+    latest = filled_int64(register.column("latest_ms"), 0)
+    event = np.where(clock.source == FALLBACK, received, latest - clock.offset_ms)
+    suspect = (clock.source != DEVICE) | (clock.flags != 0)
+    late = is_late(received, event, lateness_ms)
+    counts = ~late & _first_of_its_id(register.column("message_id"))
+    rows = np.flatnonzero(suspect | ~counts)
+    verdicts = pa.RecordBatch.from_arrays(
+        [
+            pa.repeat(pa.scalar(""), len(rows)),
+            register.column("line").take(pa.array(rows)),
+            pa.array(counts[rows]),
+            pa.array(np.ones(len(rows), bool)),
+            pa.array(clock.offset_ms[rows]),
+            pa.array(clock.source[rows]),
+            pa.array(received[rows]),
+            pa.array(clock.flags[rows]),
+            pa.nulls(len(rows), pa.bool_()),
+        ],
+        schema=VERDICTS,
+    )
+    settled = settle(prepared, in_line_order(verdicts), bindings, rules)
+    routine = TOLD if uploads.message_type in REPORT_TYPES else QUIET
+    kind = np.where(suspect, SUSPECT, routine).astype(np.int8)
+    return Look(prepared, register, kind, event, late, settled)
+
+
+def is_late(received_ms: np.ndarray, event_ms: np.ndarray, lateness_ms: int) -> np.ndarray:
+    """bool of shape (uploads,): received so long after it happened that its minute is closed. A
+    function of the upload alone, so that a replay decides the same."""
+    return np.asarray(received_ms - event_ms > lateness_ms)
+
+
+def in_line_order(verdicts: pa.RecordBatch) -> pa.RecordBatch:
+    """Verdicts ascending by line, as `settle` wants them."""
+    order = np.argsort(np.asarray(verdicts.column("line")), kind="stable")
+    return verdicts.take(pa.array(order))
+
+
+def _alone(register: pa.RecordBatch) -> Times:
+    """Each upload as if it were its terminal's only one."""
+    return Times(
+        np.arange(register.num_rows),
+        filled_int64(register.column("received_ms"), 0),
+        filled_int64(register.column("latest_ms"), 0),
+        filled_int64(register.column("boot_count"), -1),
+        filled_int64(register.column("uptime_s"), -1),
+    )
+
+
+def _first_of_its_id(message_id: pa.Array) -> np.ndarray:
+    """bool of shape (uploads,): no copy of the upload stands before it in the batch."""
+    first = np.zeros(len(message_id), bool)
+    first[np.unique(codes(message_id), return_index=True)[1]] = True
+    return first
+
+
+CONTRIBUTIONS = pa.schema(
+    [
+        pa.field("device_no", pa.string(), nullable=False),
+        pa.field("message_id", pa.string(), nullable=False),
+        pa.field("version", pa.int64(), nullable=False),
+        pa.field("last", pa.int8(), nullable=False),
+        pa.field("vehicle_id", pa.string()),
+        pa.field("minute", pa.int64(), nullable=False),
+        pa.field("partial", pa.binary()),
+    ]
+)
+"""What an upload adds to minutes, one row a minute, the upload's `last` row marked; a null
+vehicle says that it adds nothing."""
+
+REGISTERED = pa.schema(
+    [
+        pa.field("device_no", pa.string(), nullable=False),
+        pa.field("message_id", pa.string(), nullable=False),
+        pa.field("kind", pa.int8(), nullable=False),
+        pa.field("message_type", pa.int8(), nullable=False),
+        pa.field("topic", pa.string(), nullable=False),
+        pa.field("partition", pa.int32(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("received_ms", pa.int64(), nullable=False),
+        pa.field("latest_ms", pa.int64(), nullable=False),
+        pa.field("event_ms", pa.int64(), nullable=False),
+        pa.field("boot_count", pa.int32()),
+        pa.field("seq", pa.int64()),
+        pa.field("uptime_s", pa.int64()),
+        pa.field("samples", pa.int32(), nullable=False),
+        pa.field("filled", pa.int32(), nullable=False),
+        pa.field("content", pa.int64(), nullable=False),
+        pa.field("odometer_m", pa.int64()),
+        pa.field("ignition_on", pa.int8()),
+        pa.field("timestamp", pa.int64(), nullable=False),
+        pa.field("key", pa.binary()),
+        pa.field("value", pa.binary()),
+        pa.field("headers", pa.binary()),
+    ]
+)
+"""A register row that remembers its record: `key`, `value` and `headers` (packed) are null for
+QUIET uploads, which are hardly ever looked at again and then read from their topic."""
+
+
+def registered(looks: list[Look], raw: pa.RecordBatch, headers: pa.BinaryArray) -> pa.RecordBatch:
+    """Register rows of all looks in the order of the raw batch; `headers` are its packed ones."""
+    parts = [_registered(look, raw, headers) for look in looks]
+    return pa.Table.from_batches(parts, REGISTERED).combine_chunks().to_batches()[0] if parts else (
+        pa.RecordBatch.from_pylist([], schema=REGISTERED)
+    )
+
+
+def _registered(look: Look, raw: pa.RecordBatch, headers: pa.BinaryArray) -> pa.RecordBatch:
+    register = look.register
+    lines = np.asarray(register.column("line"))
+    at = pa.array(lines)
+    kept = pa.array(lines, mask=look.kind == QUIET)
+    columns = {name: register.column(name) for name in register.schema.names}
+    columns |= {name: raw.column(name).take(at) for name in ("topic", "partition", "offset")}
+    columns |= {
+        "kind": pa.array(look.kind),
+        "event_ms": pa.array(look.event_ms),
+        "content": pa.array(np.asarray(register.column("content")).view(np.int64)),
+        "ignition_on": register.column("ignition_on").cast(pa.int8()),
+        "timestamp": raw.column("timestamp").take(at).cast(pa.int64()).fill_null(0),
+        "key": raw.column("key").take(kept),
+        "value": raw.column("value").take(kept),
+        "headers": headers.take(kept),
+    }
+    return pa.RecordBatch.from_arrays([columns[n] for n in REGISTERED.names], schema=REGISTERED)
+
+
+def contributions(
+    message_id: pa.Array,
+    device_no: pa.Array,
+    version: np.ndarray,
+    partials: list[pa.RecordBatch],
+    packed: pa.BinaryArray,
+) -> pa.RecordBatch:
+    """`CONTRIBUTIONS` of the uploads named: their partials, or that they add nothing.
+
+    `message_id` are different texts, `version` int64 of the same shape; `packed` holds the
+    bytes of all `partials`, one after another.
+    """
+    table = pa.Table.from_batches(partials) if partials else None
+    count = len(message_id)
+    rows = table.num_rows if table else 0
+    of = np.empty(0, np.int64)
+    if table:
+        of = np.asarray(pc.index_in(single(table["message_id"]), message_id), np.int64)
+    adds_nothing = np.flatnonzero(np.bincount(of, minlength=count) == 0)
+    upload = np.concatenate([of, adds_nothing])
+    source = np.concatenate([np.arange(rows), np.full(len(adds_nothing), -1)])
+    order = np.argsort(upload, kind="stable")
+    upload, source = upload[order], source[order]
+    last = np.ones(len(upload), np.int8)
+    last[:-1] = upload[1:] != upload[:-1]
+    at, part = pa.array(upload), pa.array(source, mask=source < 0)
+    nothing = pa.nulls(0, pa.string())
+    vehicle = single(table["vehicle_id"]) if table else nothing
+    minute = single(table["minute"]).cast(pa.int64()) if table else nothing.cast(pa.int64())
+    return pa.RecordBatch.from_arrays(
+        [
+            device_no.take(at),
+            message_id.take(at),
+            pa.array(version[upload]),
+            pa.array(last),
+            vehicle.take(part),
+            minute.take(part).fill_null(0),
+            packed.take(part),
+        ],
+        schema=CONTRIBUTIONS,
+    )
+
+
+def first_contributions(look: Look) -> pa.RecordBatch:
+    """`CONTRIBUTIONS` of version 0 of the uploads that add something."""
+    partials = look.settled.partials
+    message_id = pc.unique(partials.column("message_id"))
+    first = pc.index_in(message_id, look.register.column("message_id"))
+    device_no = look.register.column("device_no").take(first)
+    version = np.zeros(len(message_id), np.int64)
+    return contributions(message_id, device_no, version, [partials], pack(partials))
