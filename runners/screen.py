@@ -16,18 +16,13 @@ console = Console(stderr=True)
 
 
 class Instant(click.ParamType):
-    """An ISO date or time; without a zone it is meant in the fleet's. With `now`, that too."""
+    """An ISO date or time; without a zone it is meant in the fleet's."""
 
     name = "ISO"
-
-    def __init__(self, now: bool = False) -> None:
-        self._now = now
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
-        if self._now and value == "now":
-            return datetime.now(UTC)
         try:
             return value if isinstance(value, datetime) else datetime.fromisoformat(value)
         except ValueError:

@@ -34,6 +34,7 @@ class Line:
     """The message_id other lines carry too."""
     received: int = 0
     case: dict[str, Any] | None = None
+    key: str = ""
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ class Loose:
             self.topic, partition_of(self.key, partitions), self.arrival,
             self.arrival + delay_ms, self.payload, self.dead, self.samples,
             self.inner_duplicates, self.repeats, self.received or self.arrival // 1000 * 1000,
-            self.case,
+            self.case, self.key,
         )  # fmt: skip
 
 
@@ -84,16 +85,19 @@ class Written:
 
 
 class Archive:
-    """Collects lines, gives them offsets in arrival order and writes objects."""
+    """Collects lines, gives them offsets in arrival order and writes objects; without a folder
+    it only counts."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "archive" / "topics"
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = None if folder is None else folder / "archive" / "topics"
         self._waiting: list[Line] = []
         self._offsets: Counter[tuple[str, int]] = Counter()
         self._open: dict[tuple[str, int, int], _Object] = {}
         self._repeats: dict[str, list[_Place]] = defaultdict(list)
         self._counts: dict[tuple[str, int, str], Counter[str]] = defaultdict(Counter)
         self.objects = 0
+        self.copied = 0
+        """Lines that only the old sink's restarts wrote twice."""
         self.broken: list[dict[str, str]] = []
 
     def put(self, line: Line) -> None:
@@ -130,13 +134,15 @@ class Archive:
         name = object_name(original.topic, original.partition, hour, offset)
         again = Written(name, original.topic, original.partition, hour, offset, original.lines)
         self._write(again, again=True)
+        self.copied += len(again.lines)
         return name
 
     def put_broken(self, name: str, content: bytes, reason: str) -> None:
         """Write an object no reader can use."""
-        path = self._folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        if self._folder is not None:
+            path = self._folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
         self.broken.append({"name": name, "reason": reason})
 
     def ledger(self) -> dict[str, Any]:
@@ -171,9 +177,10 @@ class Archive:
         return written
 
     def _write(self, item: Written, again: bool = False) -> None:
-        path = self._folder / item.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip_bytes(b"".join(line.payload + b"\n" for line in item.lines)))
+        if self._folder is not None:
+            path = self._folder / item.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(gzip_bytes(b"".join(line.payload + b"\n" for line in item.lines)))
         self.objects += 1
         key = (item.topic, item.partition, item.hour)
         for number, line in enumerate(item.lines):

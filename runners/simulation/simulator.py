@@ -25,7 +25,7 @@ SINK_DELAY_MS = 2000
 class Summary:
     """What a simulation wrote."""
 
-    out: Path
+    out: Path | None
     vehicles: int
     terminals: int
     uploads: int
@@ -33,10 +33,15 @@ class Summary:
     duplicates: int
     samples: int
     objects: int
+    copied: int
+
+
+Send = Callable[[list[Line]], None]
+"""Is given lines in the order they arrive, hour after hour."""
 
 
 def simulate(
-    out: Path,
+    out: Path | None,
     vehicles: int,
     hours: float,
     seed: int,
@@ -44,8 +49,11 @@ def simulate(
     start: datetime | None = None,
     partitions: int = 4,
     progress: Callable[[float], None] | None = None,
+    send: Send | None = None,
 ) -> Summary:
-    """Write `out`/archive, `out`/device_binding.csv and `out`/truth.json.
+    """Write `out`/archive, `out`/device_binding.csv and `out`/truth.json; nothing where `out` is
+    None. `send` is given every line of the archive once, by arrival: objects the old sink wrote
+    twice or broke are habits of that sink, and nothing a terminal sent.
 
     The same arguments write the same bytes. `misbehave` holds ids such as "M01", or "all".
     `start` needs a zone and is cut to whole seconds; `progress` is told the share done, 0 to 1.
@@ -66,23 +74,26 @@ def simulate(
     vehicles = misbehaviours.fleet_size
     terminals, bindings = fleet.build(vehicles, seed, start_ms, end_ms, misbehaviours.roles)
     misbehaviours.prepare(terminals, bindings)
-    (out / "archive" / "topics").mkdir(parents=True, exist_ok=True)
+    if out is not None:
+        (out / "archive" / "topics").mkdir(parents=True, exist_ok=True)
+        bindings.write(out / "device_binding.csv")
     archive, truth = Archive(out), Truth(bindings)
     lives = [TerminalLife(terminal, seed, start_ms, end_ms) for terminal in terminals]
-    sink = _Sink(archive, truth, partitions, np.random.default_rng([seed, 4]))
+    sink = _Sink(archive, truth, partitions, np.random.default_rng([seed, 4]), send)
     for now in range(start_ms, end_ms, HOUR_MS):
         until = min(now + HOUR_MS, end_ms)
         uploads = [upload for life in lives for upload in life.advance(until)]
         sink.take(misbehaviours.spoil(uploads))
         truth.settle_traces()
         misbehaviours.copy_objects(archive, archive.flush(until))
+        sink.send(until)
         if progress is not None:
             progress((until - start_ms) / (end_ms - start_ms))
     for upload in misbehaviours.settle():
         truth.add(upload)
     misbehaviours.copy_objects(archive, archive.flush(None))
     misbehaviours.break_objects(archive)
-    bindings.write(out / "device_binding.csv")
+    sink.send(None)
     ledger = archive.ledger()
     parameters = {
         "vehicles": vehicles,
@@ -96,39 +107,62 @@ def simulate(
     facts = {
         "parameters": parameters,
         "ledger": ledger,
+        "copied": archive.copied,
         "minutes": truth.minutes(),
         "misbehaviours": misbehaviours.report(),
         "objects": ledger["objects"],
         "swaps": fleet.swaps(terminals),
         "samples_per_terminal": truth.samples_per_terminal(),
     }
-    (out / "truth.json").write_bytes(orjson.dumps(facts))
+    if out is not None:
+        (out / "truth.json").write_bytes(orjson.dumps(facts))
     totals = ledger["totals"]
     return Summary(
         out, vehicles, len(terminals), totals["in"], totals["dead"], totals["duplicate"],
-        totals["samples"], archive.objects,
+        totals["samples"], archive.objects, archive.copied,
     )  # fmt: skip
 
 
 class _Sink:
-    """Carries uploads and loose lines to the archive, and what they mean to the truth."""
+    """Carries uploads and loose lines to the archive and to whom they are sent, and what they
+    mean to the truth."""
 
     def __init__(
-        self, archive: Archive, truth: Truth, partitions: int, rng: np.random.Generator
+        self,
+        archive: Archive,
+        truth: Truth,
+        partitions: int,
+        rng: np.random.Generator,
+        send: Send | None,
     ) -> None:
         self._archive, self._truth = archive, truth
         self._partitions, self._rng = partitions, rng
+        self._send, self._unsent = send, list[Line]()
 
     def take(self, spoiled: Spoiled) -> None:
         """Take an hour's uploads and the loose lines among them."""
         delays = self._rng.integers(0, SINK_DELAY_MS, len(spoiled.uploads) + len(spoiled.lines))
         delays = iter(delays.tolist())
         for upload in spoiled.uploads:
-            self._archive.put(self._line(upload, upload.arrival + next(delays)))
+            self._put(self._line(upload, upload.arrival + next(delays)))
             if not upload.held:
                 self._truth.add(upload)
-        for line in spoiled.lines:
-            self._archive.put(line.placed(self._partitions, next(delays)))
+        for loose in spoiled.lines:
+            self._put(loose.placed(self._partitions, next(delays)))
+
+    def send(self, until_ms: int | None) -> None:
+        """Send what arrived before `until_ms` (None: all) and was not sent yet."""
+        if self._send is None:
+            return
+        later = [] if until_ms is None else [x for x in self._unsent if x.arrival >= until_ms]
+        due = [x for x in self._unsent if until_ms is None or x.arrival < until_ms]
+        self._unsent = later
+        self._send(sorted(due, key=lambda line: (line.arrival, line.order, line.payload)))
+
+    def _put(self, line: Line) -> None:
+        self._archive.put(line)
+        if self._send is not None:
+            self._unsent.append(line)
 
     def _line(self, upload: Upload, order: int) -> Line:
         payload, key = upload.encode(), upload.key
@@ -144,4 +178,5 @@ class _Sink:
             repeats=upload.message_id if upload.repeated else None,
             received=upload.received,
             case=upload.case,
+            key=key,
         )
