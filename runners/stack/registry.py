@@ -1,0 +1,90 @@
+"""Apicurio registry 3.3 with Confluent's API; schemas are kept in a file database."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from runners.stack import java
+from runners.stack.artefacts import PINS, kept, maven_archive
+from runners.stack.processes import LOOPBACK, Process, require_free
+
+VERSION = "3.3.3"
+API = "/apis/ccompat/v7"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A schema registry whose data lie in `folder`; it uses `port` and the next one."""
+
+    folder: Path
+    cache: Path
+    port: int = 8085
+    heap_mb: int = 256
+
+    name = "registry"
+    span = 2
+
+    @property
+    def process(self) -> Process:
+        """The registry's process."""
+        return Process(self.name, self.folder)
+
+    @property
+    def processes(self) -> list[Process]:
+        """All processes of the server."""
+        return [self.process]
+
+    @property
+    def address(self) -> str:
+        """URL of Confluent's API."""
+        return f"http://{LOOPBACK}:{self.port}{API}"
+
+    def fetch(self) -> Path:
+        """Folder with the unpacked server."""
+        java.fetch(self.cache)
+        coordinates = f"io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"
+        return kept(
+            self.cache,
+            f"registry-{VERSION}",
+            lambda folder: maven_archive(folder, coordinates, PINS / "registry.sha256"),
+        )
+
+    def start(self) -> None:
+        """Start it, keeping what an earlier start stored; `ready` waits for it."""
+        require_free(self.name, self.port, self.span)
+        settings = {
+            "quarkus.http.host": LOOPBACK,
+            "quarkus.http.port": self.port,
+            "quarkus.management.host": LOOPBACK,
+            "quarkus.management.port": self.port + 1,
+            "apicurio.storage.kind": "sql",
+            "apicurio.storage.sql.kind": "h2",
+            "apicurio.datasource.url": f"jdbc:h2:file:{self.folder}/schemas;AUTO_SERVER=FALSE",
+            "apicurio.ccompat.legacy-id-mode.enabled": "false",
+        }
+        command = [str(java.fetch(self.cache) / "bin" / "java"), "-Xms128m", f"-Xmx{self.heap_mb}m"]
+        command += [f"-D{key}={value}" for key, value in settings.items()]
+        self.process.start([*command, "-jar", str(self.fetch() / "quarkus-run.jar")])
+
+    def ready(self, timeout_s: float = 90) -> None:
+        """Wait until it lists its subjects."""
+
+        def healthy() -> bool:
+            try:
+                with urllib.request.urlopen(f"{self.address}/subjects", timeout=2):
+                    return True
+            except (urllib.error.URLError, OSError):
+                return False
+
+        self.process.wait(healthy, timeout_s)
+
+    def stop(self) -> None:
+        """Shut down in order."""
+        self.process.stop()
+
+    def kill(self) -> None:
+        """Kill -9."""
+        self.process.kill()
