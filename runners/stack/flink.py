@@ -213,6 +213,6 @@ class Flink:
         temporary.mkdir(parents=True)
         env = {**self.env, **self.client_environment()}
         env |= {"FLINK_LOG_DIR": str(process.folder), "FLINK_PID_DIR": str(temporary)}
-        env |= {"TMPDIR": str(temporary)}
+        env |= {"TMPDIR": str(temporary), "FLINK_IDENT_STRING": "odograph"}
         command = ["bash", str(self.fetch() / "bin" / script), "start-foreground"]
         process.start([*command, "-D", f"io.tmp.dirs={temporary}"], env)
