@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from connectors.files import DependencyFailed
-from connectors.settings import KafkaSettings, secret
+from connectors.kafka import Troubles, client_properties, failure, partitions
+from connectors.settings import BadSettings, KafkaSettings
 from runners.simulation.archive import Line
 from schemas import MESSAGE_TYPES
 
 DEVICE_TOPICS = tuple(f"message-{name}" for name in MESSAGE_TYPES)
 BURSTS_A_SECOND = 50
 LARGEST_BURST = 1000
-REACHED_WITHIN_S = 15.0
 TUNING = {
     "linger.ms": 20,
     "compression.type": "lz4",
@@ -27,6 +27,7 @@ TUNING = {
     "queue.buffering.max.messages": 200_000,
     "queue.buffering.max.kbytes": 128 << 10,
     "message.max.bytes": 8 << 20,
+    "log_level": 2,
 }
 
 
@@ -76,57 +77,45 @@ class Feeder:
     def __init__(
         self, settings: KafkaSettings, pace: Pace | None = None, progress: Progress | None = None
     ) -> None:
-        self._where = str(settings.bootstrap)
+        self._settings = settings
         self._pace, self._progress = pace or Pace(), progress
         self._failure: str | None = None
-        self._troubled: str | None = None
+        self._troubles = Troubles()
         self._fed = Fed()
         self._sent = 0
         self._began = 0.0
         self._first_ms: int | None = None
-        self._producer = Producer(self._properties(settings))
+        self._producer = self._open()
+        self._troubles.listen = self._producer.poll
 
-    def _properties(self, settings: KafkaSettings) -> dict[str, Any]:
-        return {
-            **TUNING,
-            **settings.properties,
-            **{name: secret(reference) for name, reference in settings.secrets.items()},
-            "bootstrap.servers": settings.bootstrap,
+    def _open(self) -> Producer:
+        own = {
             "partitioner": "murmur2_random",
             "enable.idempotence": True,
             "acks": "all",
             "delivery.report.only.error": True,
             "on_delivery": self._refused,
-            "error_cb": self._in_trouble,
-            "log_level": 0,
+            "error_cb": self._troubles,
         }
+        try:
+            return Producer({**TUNING, **client_properties(self._settings), **own})
+        except KafkaException as error:
+            raise BadSettings(f"kafka.properties: {error.args[0].str()}") from None
 
     def _refused(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None and self._failure is None:
-            self._failure = f"topic {message.topic()}: {error.str()}"
-            if error.code() == KafkaError.INVALID_TIMESTAMP:
-                self._failure += (
-                    "; records that arrive in the future are refused: use --start now, or set"
-                    " message.timestamp.after.max.ms of the topic"
-                )
-
-    def _in_trouble(self, error: KafkaError) -> None:
-        self._troubled = error.str()
-
-    def check_topics(self, topics: Iterable[str] = DEVICE_TOPICS) -> None:
-        """Raises DependencyFailed when the brokers do not answer or a topic is not there."""
-        try:
-            known = self._producer.list_topics(timeout=REACHED_WITHIN_S).topics
-        except KafkaException as error:
-            self._producer.poll(0)
-            why = self._troubled or error.args[0].str()
-            raise DependencyFailed(f"could not reach Kafka at {self._where}: {why}") from None
-        missing = sorted(set(topics) - known.keys())
-        if missing:
-            raise DependencyFailed(
-                f"Kafka at {self._where} has no topic {', '.join(missing)};"
-                " make them with: odograph topics apply --config FILE"
+        if error is None or self._failure is not None:
+            return
+        what = f"take a record of {message.topic()}"
+        self._failure = failure(self._settings, what, error, self._troubles)
+        if error.code() == KafkaError.INVALID_TIMESTAMP:
+            self._failure += (
+                "; a record from the future is refused: use --start now, or raise"
+                " message.timestamp.after.max.ms of the topic"
             )
+
+    def check_topics(self, topics: Sequence[str] = DEVICE_TOPICS) -> None:
+        """Raises DependencyFailed when the brokers do not answer or a topic is not there."""
+        partitions(self._settings, topics)
 
     def send(self, records: Iterable[Record]) -> None:
         """Send records, each when it is due; returns when the last is handed to the producer.
@@ -186,7 +175,9 @@ class Feeder:
                     self._producer.poll(0.02)
                     self._raise_failure()
                 except KafkaException as error:
-                    raise self._failed(f"topic {topic}: {error.args[0].str()}") from None
+                    what = f"take a record of {topic}"
+                    why = failure(self._settings, what, error.args[0], self._troubles)
+                    raise DependencyFailed(why) from None
             records[topic] += 1
             sizes[topic] += len(value) + len(key)
         self._producer.poll(0)
@@ -194,11 +185,7 @@ class Feeder:
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise self._failed(self._failure)
-
-    def _failed(self, what: str) -> DependencyFailed:
-        trouble = f" ({self._troubled})" if self._troubled else ""
-        return DependencyFailed(f"Kafka at {self._where} did not take a record: {what}{trouble}")
+            raise DependencyFailed(self._failure)
 
     def finish(self) -> Fed:
         """Wait until all is acknowledged. Raises DependencyFailed when it is not."""
