@@ -91,6 +91,11 @@ class Folder:
         skip = len(self.path) + 1
         return sorted((i.path[skip:], i.size) for i in infos if i.type == fs.FileType.File)
 
+    def modified(self, name: str) -> int:
+        """When a file was last written, epoch nanoseconds; 0 where the store does not say."""
+        with failing(f"look at {self.uri}/{name}"):
+            return self.system.get_file_info(self.at(name)).mtime_ns or 0
+
     def exists(self) -> bool:
         """Whether the folder (or file) is there."""
         with failing(f"look at {self.uri}"):

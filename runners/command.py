@@ -21,8 +21,11 @@ from rich.table import Table
 from connectors.files import DependencyFailed, S3Settings, folder
 from connectors.settings import BadSettings
 from runners.config import BadArguments, BadConfig, Config, load_config
+from runners.flink_command import jobs, submit
+from runners.schemas_command import schemas
 from runners.screen import Instant, bar, console, zoned
 from runners.simulate_command import simulate
+from runners.topics_command import topics
 
 DONE, UNBALANCED, WRONG, FAILED, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
@@ -36,11 +39,14 @@ def odograph() -> None:
     backfill --archive fleet/archive --bindings fleet/device_binding.csv --lake lake`.
 
     Exit codes: 0 done, 1 done but the ledger does not balance, 2 wrong arguments or config,
-    3 a dependency failed (bucket, file system), 70 a bug, 130 interrupted.
+    3 a dependency failed (bucket, file system, brokers), 4 topics differ from what is declared,
+    70 a bug, 130 interrupted.
     """
 
 
 odograph.add_command(simulate)
+odograph.add_command(topics)
+odograph.add_command(schemas)
 
 
 @odograph.command(context_settings={"ignore_unknown_options": True})
@@ -158,31 +164,6 @@ def show(ledger: dict[str, Any], lake: str) -> None:
 
 
 @odograph.group()
-def schemas() -> None:
-    """The schema files."""
-
-
-@schemas.command("check")
-@click.argument("directory", required=False, type=click.Path(file_okay=False, path_type=Path))
-@click.option("--against", type=click.Path(exists=True, file_okay=False, path_type=Path))
-def schemas_check(directory: Path | None, against: Path | None) -> None:
-    """Lint schema files and, with --against OLD, the evolution from OLD to them."""
-    from schemas import AVRO_DIRECTORY
-    from schemas.lint import check
-
-    place = directory or AVRO_DIRECTORY
-    if not place.is_dir():
-        raise click.BadParameter(f"{place} is no folder", param_hint="DIRECTORY")
-    problems = check(place, against)
-    for problem in problems:
-        click.echo(str(problem))
-    count = len(list(place.glob("*.avsc")))
-    click.echo(f"{count} schema files, {len(problems)} problems")
-    if problems:
-        sys.exit(WRONG)
-
-
-@odograph.group()
 def config() -> None:
     """The settings file."""
 
@@ -193,6 +174,10 @@ def config_check(path: str) -> None:
     """Check a settings file and say what it amounts to."""
     checked: Config = load_config(path)
     click.echo(checked.model_dump_json(indent=1))
+
+
+odograph.add_command(submit)
+odograph.add_command(jobs)
 
 
 def main() -> None:

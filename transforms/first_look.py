@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from schemas import REPORT_TYPES
 from transforms.arrays import codes, filled_int64, single
 from transforms.bind import Bindings
-from transforms.clock import DEVICE, FALLBACK, Times, judge_clocks
+from transforms.clock import DEVICE, FALLBACK, Times, Verdict, judge_clocks
 from transforms.decode import Decoder, decode
 from transforms.judge import SCHEMA as VERDICTS
 from transforms.outcome import DEAD_SCHEMA
@@ -25,7 +25,7 @@ from transforms.raw import SCHEMA as RAW
 from transforms.register import enroll
 from transforms.rules import Rules
 from transforms.settle import Prepared, Settled, prepare, settle
-from transforms.uploads import Uploads, concat_uploads
+from transforms.uploads import Uploads, concat_uploads, latest_device_time
 
 QUIET, TOLD, SUSPECT = range(3)
 """Kinds of uploads. QUIET: good clock, of no history rule. TOLD: good clock, part of a terminal's
@@ -88,10 +88,10 @@ def look(uploads: Uploads, bindings: Bindings, rules: Rules, lateness_ms: int) -
     """First look at uploads of one type."""
     prepared = prepare(uploads, rules)
     register = enroll(prepared.uploads)
-    clock = judge_clocks(_alone(register), rules.clock)
     received = filled_int64(register.column("received_ms"), 0)
     latest = filled_int64(register.column("latest_ms"), 0)
-    event = np.where(clock.source == FALLBACK, received, latest - clock.offset_ms)
+    clock = judge_clocks(_alone(received, latest, register), rules.clock)
+    event = _event_ms(clock, received, latest)
     suspect = (clock.source != DEVICE) | (clock.flags != 0)
     late = is_late(received, event, lateness_ms)
     counts = ~late & _first_of_its_id(register.column("message_id"))
@@ -128,15 +128,24 @@ def in_line_order(verdicts: pa.RecordBatch) -> pa.RecordBatch:
     return verdicts.take(pa.array(order))
 
 
-def _alone(register: pa.RecordBatch) -> Times:
+def newest_event_ms(uploads: Uploads, rules: Rules) -> np.ndarray:
+    """int64 of shape (uploads,): when the newest sample of each happened, by its own clock's
+    verdict; `uploads` as decoded."""
+    received = filled_int64(uploads.head.column("received_time"), 0)
+    latest = latest_device_time(uploads)
+    clock = judge_clocks(_alone(received, latest, uploads.head), rules.clock)
+    return _event_ms(clock, received, latest)
+
+
+def _event_ms(clock: Verdict, received: np.ndarray, latest: np.ndarray) -> np.ndarray:
+    return np.where(clock.source == FALLBACK, received, latest - clock.offset_ms)
+
+
+def _alone(received: np.ndarray, latest: np.ndarray, rows: pa.RecordBatch) -> Times:
     """Each upload as if it were its terminal's only one."""
-    return Times(
-        np.arange(register.num_rows),
-        filled_int64(register.column("received_ms"), 0),
-        filled_int64(register.column("latest_ms"), 0),
-        filled_int64(register.column("boot_count"), -1),
-        filled_int64(register.column("uptime_s"), -1),
-    )
+    boot_count = filled_int64(rows.column("boot_count"), -1)
+    uptime_s = filled_int64(rows.column("uptime_s"), -1)
+    return Times(np.arange(rows.num_rows), received, latest, boot_count, uptime_s)
 
 
 def _first_of_its_id(message_id: pa.Array) -> np.ndarray:
@@ -193,8 +202,10 @@ QUIET uploads, which are hardly ever looked at again and then read from their to
 def registered(looks: list[Look], raw: pa.RecordBatch, headers: pa.BinaryArray) -> pa.RecordBatch:
     """Register rows of all looks in the order of the raw batch; `headers` are its packed ones."""
     parts = [_registered(look, raw, headers) for look in looks]
-    return pa.Table.from_batches(parts, REGISTERED).combine_chunks().to_batches()[0] if parts else (
-        pa.RecordBatch.from_pylist([], schema=REGISTERED)
+    return (
+        pa.Table.from_batches(parts, REGISTERED).combine_chunks().to_batches()[0]
+        if parts
+        else (pa.RecordBatch.from_pylist([], schema=REGISTERED))
     )
 
 

@@ -75,7 +75,7 @@ def dead_letters(
                 "source_partition": place["partition"],
                 "source_offset": place["offset"],
                 "source_object": place["object"],
-                "source_line": place["line"],
+                "source_line": None if place["object"] is None else place["line"],
                 "source_key": place["key"],
                 "raw_value": value[:max_bytes],
                 "raw_size": place["size"] or len(value),

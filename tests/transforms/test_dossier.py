@@ -53,10 +53,10 @@ def raw_batch(topic, partition, lines, first, named):
     return pa.RecordBatch.from_pylist(rows, schema=RAW)
 
 
-@pytest.fixture(scope="module", params=[3, 11])
+@pytest.fixture(scope="module", params=[3])
 def day(request, tmp_path_factory):
     out = tmp_path_factory.mktemp("fleet")
-    simulate(out, 6, 3.0, request.param, frozenset(MISBEHAVIOURS), None, 2)
+    simulate(out, 3, 2.0, request.param, frozenset(MISBEHAVIOURS), None, 2)
     return records(out / "archive"), load_bindings(str(out / "device_binding.csv"), S3Settings())
 
 

@@ -1,0 +1,14 @@
+"""The convert job: device topics to vehicle topics, each upload once, in its terminal's order."""
+
+from __future__ import annotations
+
+from pipelines.graph import Graph
+from pipelines.live import Live
+from pipelines.stages import OUT_RECORD, ConvertStage
+
+
+def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
+    """The whole job, from Kafka to Kafka."""
+    records = graph.device_records(live.device_topics, live.source_properties(), start_at)
+    (out,) = graph.python(records, "convert", ConvertStage(live), [OUT_RECORD])
+    graph.to_kafka(out, "kafka", live.sink_properties(), transactions)

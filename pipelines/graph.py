@@ -1,0 +1,107 @@
+"""How a job's stages become a Flink graph: batches made in the JVM, Python between, rows again.
+
+Every operator has a fixed uid, so that a savepoint of today restores after a change of code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from pyflink.common import Types, WatermarkStrategy
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.datastream.functions import MapFunction
+from pyflink.java_gateway import get_gateway
+
+from pipelines.blocks import layout
+
+BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
+
+
+def java() -> Any:
+    """The Java classes of the jobs (package `odograph.flink`)."""
+    return get_gateway().jvm.odograph.flink
+
+
+class _Python(MapFunction):
+    """A stage as Flink wants it."""
+
+    def __init__(self, stage: Any) -> None:
+        self.stage = stage
+
+    def open(self, runtime_context: Any) -> None:
+        self.stage.open()
+
+    def map(self, value: bytes) -> bytes:
+        return self.stage(value)
+
+
+@dataclass(frozen=True)
+class Batching:
+    """When rows waiting for Python are handed on: at so many rows, bytes, or milliseconds."""
+
+    rows: int
+    size_bytes: int
+    ms: int
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Builds one job; every step's name is its uid as well."""
+
+    environment: StreamExecutionEnvironment
+    batching: Batching
+
+    def device_records(
+        self, topics: Sequence[str], properties: Mapping[str, str], start_at: str
+    ) -> DataStream:
+        """Records of device topics, as blocks of their exact bytes."""
+        kafka = java().Kafka
+        source = kafka.source(list(topics), dict(properties), start_at)
+        no_watermarks = WatermarkStrategy.no_watermarks()._j_watermark_strategy
+        rows = self.environment._j_stream_execution_environment.fromSource(
+            source, no_watermarks, "device topics"
+        )
+        rows.uid("device topics")
+        batch = java().Batch(
+            kafka.DEVICE_RECORD, self.batching.rows, self.batching.size_bytes, self.batching.ms
+        )
+        return self.transform(DataStream(rows), "batch", BYTES.get_java_type_info(), batch)
+
+    def transform(self, stream: DataStream, name: str, type_info: Any, operator: Any) -> DataStream:
+        """A step written in Java."""
+        done = DataStream(stream._j_data_stream.transform(name, type_info, operator))
+        done._j_data_stream.uid(name)
+        return done
+
+    def python(
+        self, blocks: DataStream, name: str, stage: Any, outputs: Sequence[pa.Schema]
+    ) -> list[DataStream]:
+        """A stage written in Python, from blocks to the rows of its outputs."""
+        parcels = blocks.map(_Python(stage), BYTES).name(name).uid(name)
+        unbatch = java().Unbatch([layout(columns) for columns in outputs])
+        first = self.transform(parcels, f"{name}: rows", unbatch.tag(0).getTypeInfo(), unbatch)
+        others = [
+            DataStream(first._j_data_stream.getSideOutput(unbatch.tag(number)))
+            for number in range(1, len(outputs))
+        ]
+        return [first, *others]
+
+    def keyed(
+        self, rows: DataStream, key: Any, name: str, type_info: Any, operator: Any
+    ) -> DataStream:
+        """A step written in Java that remembers by key."""
+        text = Types.STRING().get_java_type_info()
+        keyed = rows._j_data_stream.keyBy(key, text)
+        done = DataStream(keyed.transform(name, type_info, operator))
+        done._j_data_stream.uid(name)
+        return done
+
+    def to_kafka(
+        self, rows: DataStream, name: str, properties: Mapping[str, str], transactions: str
+    ) -> None:
+        """Write Kafka records in the transactions of the checkpoints."""
+        sink = java().Kafka.sink(dict(properties), transactions)
+        rows._j_data_stream.sinkTo(sink).name(name).uid(name)

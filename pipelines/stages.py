@@ -1,0 +1,172 @@
+"""The Python stages of the live jobs as plain objects: `open` once a worker, then block to parcel.
+
+No engine here; `graph` lifts them into Flink.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.blocks import parcel, read_block, schema
+from pipelines.enrich import by_line, dead_records, vehicle_records
+from pipelines.live import Live
+from pipelines.records import OUT_RECORD, copies, raw_batch
+from pipelines.world import World, world_of
+from transforms.arrays import filled_int64, ranks
+from transforms.dossier import DOSSIER, revise
+from transforms.encode import encode_minutes, minute_keys
+from transforms.first_look import (
+    CONTRIBUTIONS,
+    REGISTERED,
+    decode_by_topic,
+    first_contributions,
+    first_look,
+    registered,
+)
+from transforms.minutes import Groups, merge
+from transforms.packed import unpack
+
+LATE_TOPIC = "late"
+MINUTES_TOPIC = "vehicle-minutes"
+CHANGED = schema(
+    "vehicle_id:string,minute:long,revision:int,message_id:string?,device_no:string?,partial:bytes?"
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a job: opened once in each worker, then called with block after block."""
+
+    live: Live
+
+    @property
+    def world(self) -> World:
+        """What this worker is connected to."""
+        return world_of(self.live)
+
+    def open(self) -> None:
+        """Connect to what the stage needs. Raises DependencyFailed when that is away."""
+        self.world.bind()
+
+    def __call__(self, block: bytes) -> bytes:
+        """A parcel for the outputs of the stage."""
+        raise NotImplementedError
+
+
+class ConvertStage(Stage):
+    """Records of device topics to those of vehicle topics, dead letters and unbound uploads."""
+
+    OUTPUTS = (OUT_RECORD,)
+
+    def __call__(self, block: bytes) -> bytes:
+        raw, _ = raw_batch(block)
+        decoder, snapshot = self.world.now()
+        good, dead = decode_by_topic(raw, decoder)
+        parts = [dead_records(dead, self.world.schema_id("dead-letters"))]
+        for uploads in good:
+            schema_id = self.world.schema_id(f"vehicle-{uploads.message_type}")
+            parts += vehicle_records(
+                uploads, raw, snapshot, self.live.rules, schema_id, decoder.writers
+            )
+        return parcel([(0, by_line(parts))])
+
+
+class LookStage(Stage):
+    """Records to what each upload says by itself: contributions, register rows, late uploads."""
+
+    OUTPUTS = (CONTRIBUTIONS, REGISTERED, OUT_RECORD)
+
+    def __call__(self, block: bytes) -> bytes:
+        raw, headers = raw_batch(block)
+        decoder, terminals = self.world.now()
+        live = self.live
+        found = first_look(raw, decoder, terminals.bindings, live.rules, live.lateness_ms)
+        late = [
+            copies(raw, np.asarray(look.register.column("line"))[look.late], LATE_TOPIC, "late")
+            for look in found.looks
+        ]
+        return parcel(
+            [
+                *((0, first_contributions(look)) for look in found.looks),
+                (1, registered(found.looks, raw, headers)),
+                *((2, records) for records in late),
+            ]
+        )
+
+
+class ReviseStage(Stage):
+    """Whole dossiers to the contributions of all uploads in them that neighbours have a say in."""
+
+    OUTPUTS = (CONTRIBUTIONS,)
+
+    def __call__(self, block: bytes) -> bytes:
+        decoder, terminals = self.world.now()
+        revised = revise(
+            read_block(block, DOSSIER),
+            self.world.read_again,
+            decoder,
+            terminals.bindings,
+            self.live.rules,
+            self.live.lateness_ms,
+        )
+        return parcel([(0, revised)])
+
+
+class MinutesStage(Stage):
+    """All partials of changed minutes to records of `vehicle-minutes`."""
+
+    OUTPUTS = (OUT_RECORD,)
+
+    def open(self) -> None:
+        """Bindings are not needed here."""
+
+    def __call__(self, block: bytes) -> bytes:
+        rows = read_block(block, CHANGED)
+        empty = rows.column("message_id").is_null()
+        parts = rows.filter(pc.invert(empty))
+        minutes = merged(parts)
+        schema_id = self.world.schema_id(MINUTES_TOPIC)
+        gone = rows.filter(empty)
+        return parcel(
+            [
+                (0, _minute_records(minute_keys(minutes), encode_minutes(minutes, schema_id))),
+                (0, _minute_records(minute_keys(_keys(gone)), pa.nulls(len(gone), pa.binary()))),
+            ]
+        )
+
+
+def merged(parts: pa.RecordBatch) -> pa.Table:
+    """Vehicle minutes with their revisions out of the partials of whole minutes (`CHANGED`)."""
+    names = ("message_id", "device_no", "vehicle_id")
+    keys = {name: parts.column(name) for name in names}
+    keys["minute"] = parts.column("minute").cast(pa.timestamp("ms")).cast(pa.timestamp("ms", "UTC"))
+    minutes = merge(unpack(parts.column("partial"), keys))
+    vehicle, minute = ranks(parts.column("vehicle_id")), filled_int64(parts.column("minute"), 0)
+    order = np.lexsort((minute, vehicle))
+    if len(order):
+        order = order[Groups(vehicle[order], minute[order]).starts]
+    revision = parts.column("revision").take(pa.array(order))
+    return minutes.set_column(minutes.schema.get_field_index("revision"), "revision", revision)
+
+
+def _keys(rows: pa.RecordBatch) -> pa.Table:
+    minute = rows.column("minute").cast(pa.timestamp("ms")).cast(pa.timestamp("ms", "UTC"))
+    return pa.table({"vehicle_id": rows.column("vehicle_id"), "minute": minute})
+
+
+def _minute_records(keys: pa.BinaryArray, values: pa.BinaryArray) -> pa.RecordBatch:
+    count = len(keys)
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.repeat(pa.scalar(MINUTES_TOPIC), count),
+            pa.nulls(count, pa.int64()),
+            keys,
+            values,
+            pa.nulls(count, pa.binary()),
+        ],
+        schema=OUT_RECORD,
+    )

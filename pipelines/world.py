@@ -1,0 +1,76 @@
+"""What a worker of a live job is connected to: bindings, schemas, topics. Opened once a process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pyarrow as pa
+
+from connectors.files import S3Settings
+from connectors.kafka_read import OffsetsGone, Place, read_places
+from connectors.registry import RegistrySchemas, latest_id
+from connectors.snapshot import Holder, Snapshot, held, held_file
+from pipelines.live import Live
+from transforms.decode import Decoder
+from transforms.raw import SCHEMA as RAW
+from transforms.raw import concat
+
+_LOG = logging.getLogger(__name__)
+
+
+class World:
+    """Connections of one worker process; the stages in it share them."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._holder: Holder | None = None
+        self.writers = RegistrySchemas(live.registry)
+
+    def bind(self) -> None:
+        """Get a first snapshot of the bindings. Raises DependencyFailed when there is none."""
+        if self._holder is None:
+            file = self._live.bindings
+            self._holder = held_file(file, S3Settings()) if file else held(self._live.database)
+
+    def now(self) -> tuple[Decoder, Snapshot]:
+        """How to decode and bind this batch; taken once a batch, so that it sees one snapshot.
+        Raises DependencyFailed when the snapshot is older than allowed."""
+        if self._holder is None:
+            raise RuntimeError("the stage did not bind before its first batch")
+        snapshot = self._holder.current
+        return Decoder(self._live.rules.bounds, snapshot.known, self.writers), snapshot
+
+    def read_again(self, places: pa.RecordBatch) -> pa.RecordBatch:
+        """Records of device topics by place (columns topic, partition, offset), those that their
+        topic no longer keeps left out."""
+        names = ("topic", "partition", "offset")
+        wanted = [
+            Place(*row) for row in zip(*(places.column(n).to_pylist() for n in names), strict=True)
+        ]
+        try:
+            found = list(read_places(self._live.kafka, wanted))
+        except OffsetsGone:
+            found = [batch for place in wanted for batch in self._read_if_there(place)]
+        return concat(found) if found else pa.RecordBatch.from_pylist([], schema=RAW)
+
+    def _read_if_there(self, place: Place) -> list[pa.RecordBatch]:
+        try:
+            return list(read_places(self._live.kafka, [place]))
+        except OffsetsGone as gone:
+            _LOG.warning("an upload keeps its first verdict, its record is gone: %s", gone)
+            return []
+
+    def schema_id(self, topic: str) -> int:
+        """The id of the schema that a topic's values are written with."""
+        return latest_id(self._live.registry, topic)
+
+
+_worlds: dict[str, World] = {}
+_lock = threading.Lock()
+
+
+def world_of(live: Live) -> World:
+    """The world of this process; one for all stages of a job in it."""
+    with _lock:
+        return _worlds.setdefault(repr(live), World(live))

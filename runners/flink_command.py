@@ -1,0 +1,161 @@
+"""`odograph submit` and `odograph jobs`: live jobs on a Flink cluster."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from runners.config import BadArguments, Config, load_config
+from runners.flink.cluster import Cluster, Job
+from runners.screen import Instant, zoned
+
+JOBS = ("convert", "aggregate")
+NAMED = ("earliest", "latest", "committed")
+
+
+class StartAt(click.ParamType):
+    """earliest, latest, committed, or an ISO time."""
+
+    name = "earliest|latest|committed|ISO"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | datetime:
+        return value if value in NAMED else Instant().convert(value, param, ctx)
+
+
+settings = click.option(
+    "--config", "config_path", required=True, type=click.Path(dir_okay=False), help="YAML settings."
+)
+at = click.option("--flink", "url", help="URL of the cluster's REST interface [flink.url].")
+
+
+def start_at(value: str | datetime, zone: str) -> str:
+    """The same for Flink's Kafka source; an instant as epoch milliseconds."""
+    if isinstance(value, str):
+        return value
+    moment = zoned(value, zone)
+    if moment is None:
+        raise BadArguments(f"--start-at {value}: no instant")
+    return str(round(moment.timestamp() * 1000))
+
+
+@click.command()
+@click.argument("job", type=click.Choice(JOBS))
+@settings
+@at
+@click.option("--parallelism", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option("--from-savepoint", "savepoint", help="A path, or `latest`.")
+@click.option(
+    "--start-at",
+    "start",
+    type=StartAt(),
+    default="committed",
+    show_default=True,
+    help="Where to start reading without a savepoint; `committed` falls back to earliest.",
+)
+@click.option("--bindings", help="A bindings file instead of the operations database.")
+@click.option("--python", help="Python of the workers [the client's].")
+def submit(
+    job: str,
+    config_path: str,
+    url: str | None,
+    parallelism: int,
+    savepoint: str | None,
+    start: str | datetime,
+    bindings: str | None,
+    python: str | None,
+) -> None:
+    """Start a live job on a Flink cluster.
+
+    convert turns device topics into vehicle topics; aggregate turns them into vehicle minutes.
+    Both write in Kafka transactions: a reader of committed records sees each upload once. A job
+    of a name runs once; stop it before it is started anew.
+
+    Carry on where a job stood: `odograph jobs stop convert --config FILE` prints a savepoint for
+    --from-savepoint; after a crash of the cluster, `--from-savepoint latest` takes the newest
+    checkpoint.
+    """
+    from runners.flink.plan import Plan
+    from runners.flink.submission import flink_python
+    from runners.flink.submission import submit as hand_over
+
+    config = load_config(config_path)
+    plan = Plan(
+        job=job,
+        config=config,
+        python=python or str(flink_python()),
+        start_at=start_at(start, config.fleet_zone),
+        parallelism=parallelism,
+        bindings=bindings,
+    )
+    cluster = _cluster(config, url)
+    job_id = hand_over(plan, cluster, savepoint)
+    click.echo(f"{plan.job_name} runs as {job_id} on {cluster.url}, parallelism {parallelism}")
+
+
+def _cluster(config: Config, url: str | None) -> Cluster:
+    return Cluster(url or config.flink.url)
+
+
+@click.group()
+def jobs() -> None:
+    """Live jobs on a Flink cluster."""
+
+
+@jobs.command("list")
+@settings
+@at
+def jobs_list(config_path: str, url: str | None) -> None:
+    """Show the jobs the cluster knows, the newest first."""
+    cluster = _cluster(load_config(config_path), url)
+    table = Table(title=f"Jobs on {cluster.url}")
+    for name in ("job", "state", "since (UTC)", "parallelism", "restarts", "last checkpoint"):
+        table.add_column(name)
+    for job in cluster.jobs():
+        table.add_row(*_line(cluster, job))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _line(cluster: Cluster, job: Job) -> list[str]:
+    started = datetime.fromtimestamp(job.started_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    vertices = cluster.details(job)["vertices"]
+    done = cluster.checkpoints(job)
+    latest = done["latest"].get("completed")
+    told = "none"
+    if latest:
+        moment = datetime.fromtimestamp(latest["latest_ack_timestamp"] / 1000, UTC)
+        size = latest["state_size"] / 1e6
+        told = f"{moment:%H:%M:%S}, {latest['end_to_end_duration']} ms, {size:.1f} MB"
+    parallelism = max((vertex["parallelism"] for vertex in vertices), default=0)
+    restored = str(done["counts"]["restored"])
+    return [job.name, job.state, started, str(parallelism), restored, told]
+
+
+@jobs.command("stop")
+@click.argument("job", type=click.Choice(JOBS))
+@settings
+@at
+@click.option("--savepoint", help="Folder for the savepoint [flink.savepoints].")
+def jobs_stop(job: str, config_path: str, url: str | None, savepoint: str | None) -> None:
+    """Stop a job with a savepoint and print where that lies."""
+    config = load_config(config_path)
+    cluster = _cluster(config, url)
+    found = cluster.need(f"odograph-{job}")
+    click.echo(cluster.stop(found, savepoint or config.flink.savepoints))
+
+
+@jobs.command("cancel")
+@click.argument("job", type=click.Choice(JOBS))
+@settings
+@at
+def jobs_cancel(job: str, config_path: str, url: str | None) -> None:
+    """End a job at once. Its last checkpoint stays: --from-savepoint latest goes on from there."""
+    cluster = _cluster(load_config(config_path), url)
+    found = cluster.need(f"odograph-{job}")
+    cluster.cancel(found)
+    click.echo(f"{found.name} ({found.id}) is cancelled")
