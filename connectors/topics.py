@@ -1,0 +1,75 @@
+"""The topics of Odograph: which there are, and how each shall be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from connectors.settings import TopicSettings
+from schemas import MESSAGE_TYPES
+
+MINUTES, DEAD_LETTERS, UNBOUND, LATE = "vehicle-minutes", "dead-letters", "unbound", "late"
+DEVICE_TOPICS = tuple(f"message-{name}" for name in MESSAGE_TYPES)
+VEHICLE_TOPICS = tuple(f"vehicle-{name}" for name in MESSAGE_TYPES)
+SET_ASIDE = (DEAD_LETTERS, UNBOUND, LATE)
+SCHEMA_OF = {
+    **{topic: topic.replace("-", "_") for topic in (*DEVICE_TOPICS, *VEHICLE_TOPICS)},
+    MINUTES: "vehicle_minute",
+    DEAD_LETTERS: "dead_letter",
+}
+"""The schema file of each topic's values; `unbound` and `late` carry what a terminal sent."""
+ENVELOPE_BYTES = 1 << 20
+"""By how much a topic that is set aside takes more than a device topic: the place and reason
+around the original bytes."""
+SEGMENTS = 8
+HOUR_MS = 3_600_000
+COMPACT_AFTER_MS = HOUR_MS
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as it shall be. In a `keyed` one the order of a key's messages matters."""
+
+    name: str
+    partitions: int
+    replication: int
+    config: dict[str, str]
+    keyed: bool = True
+
+
+def declared(settings: TopicSettings) -> list[Topic]:
+    """Every topic of Odograph, as the settings want it."""
+    single = settings.single_node
+    replication = 1 if single else settings.replication
+    common = {
+        "min.insync.replicas": str(1 if single else settings.min_insync),
+        "unclean.leader.election.enable": "false",
+        "message.timestamp.type": settings.timestamps,
+    }
+
+    def topic(name: str, more: dict[str, str], keyed: bool = True) -> Topic:
+        return Topic(name, settings.partitions, replication, common | more, keyed)
+
+    device = settings.max_message_bytes
+    flowing = _deleting(settings.retention_hours) | {"max.message.bytes": str(device)}
+    aside = _deleting(settings.set_aside_retention_hours)
+    aside["max.message.bytes"] = str(device + ENVELOPE_BYTES)
+    compacted = {
+        "cleanup.policy": "compact",
+        "segment.ms": str(HOUR_MS),
+        "max.compaction.lag.ms": str(COMPACT_AFTER_MS),
+        "max.message.bytes": str(device),
+    }
+    return [
+        *(topic(name, flowing) for name in (*DEVICE_TOPICS, *VEHICLE_TOPICS)),
+        topic(MINUTES, compacted),
+        *(topic(name, aside, keyed=name != DEAD_LETTERS) for name in SET_ASIDE),
+    ]
+
+
+def _deleting(hours: float) -> dict[str, str]:
+    # a segment is deleted whole, so several of them keep deletion close to the hours said
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(round(hours * HOUR_MS)),
+        "segment.ms": str(max(round(hours * HOUR_MS / SEGMENTS), 60_000)),
+    }
