@@ -62,6 +62,7 @@ setup(
     python_requires=">=3.11,<3.13",
     packages=PACKAGES,
     package_data={
+        "connectors": ["sql/*.sql"],
         "schemas": ["avro/*.avsc"],
         "runners.stack": ["pins/*", "pins/*/*"],
     },

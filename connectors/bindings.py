@@ -34,13 +34,19 @@ class Terminals:
 
 def load_bindings(path: str, settings: S3Settings) -> Terminals:
     """Read a bindings file. Raises BadBindings, or DependencyFailed when it cannot be reached."""
-    table = _normal(_read(path, settings), path)
+    table = bindings_table(path, settings)
     phones = None
     if "msisdn" in table.column_names:
         pairs = zip(table["msisdn"].to_pylist(), table["device_no"].to_pylist(), strict=True)
         phones = {phone: device_no for phone, device_no in pairs if phone}
     bindings = Bindings.from_table(table)
     return Terminals(bindings, KnownTerminals(bindings.known, phones))
+
+
+def bindings_table(path: str, settings: S3Settings) -> pa.Table:
+    """The rows of a bindings file, checked: the columns of `SCHEMA`, and msisdn where the file has
+    it. Raises as `load_bindings`."""
+    return _normal(_read(path, settings), path)
 
 
 def _read(path: str, settings: S3Settings) -> pa.Table:

@@ -1,0 +1,98 @@
+"""`odograph database`: the tables of vehicles and bindings in the operations database."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from runners.config import BadArguments, Config, load_config
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@click.group()
+def database() -> None:
+    """Vehicles, and which terminal sits in which, in the operations database (Postgres)."""
+
+
+def _config_option(command: click.decorators.FC) -> click.decorators.FC:
+    text = "YAML settings: bindings_database."
+    option = click.option(
+        "--config", "path", required=True, type=click.Path(dir_okay=False), help=text
+    )
+    return option(command)
+
+
+@database.command("apply")
+@_config_option
+def database_apply(path: str) -> None:
+    """Make the tables vehicle and device_binding; where they are, nothing changes."""
+    from connectors.operations import describe
+    from connectors.operations_tables import apply
+
+    settings = _meant(path).bindings_database
+    apply(settings)
+    click.echo(f"{describe(settings)}: the tables are as declared")
+
+
+@database.command("load")
+@_config_option
+@click.option("--bindings", required=True, help="CSV or Parquet, as `odograph simulate` writes.")
+@click.option("--vehicles", help="CSV; without it, vehicles are made up for ids not yet known.")
+@click.option(
+    "--ambiguous-as-unbound",
+    is_flag=True,
+    help="Leave out intervals that two vehicles claim, which the table cannot hold.",
+)
+def database_load(
+    path: str, bindings: str, vehicles: str | None, ambiguous_as_unbound: bool
+) -> None:
+    """Fill the tables from files, all or nothing.
+
+    Terminals named in the bindings file get exactly its rows, other terminals keep theirs; vehicles
+    are added or changed, none is removed. Vehicles that are made up are for demonstrations.
+    """
+    import pyarrow.compute as pc
+
+    from connectors.bindings import bindings_table
+    from connectors.operations_tables import load
+    from runners.demo_vehicles import made_up
+
+    config = _meant(path)
+    rows = bindings_table(bindings, config.s3.settings())
+    if vehicles is None:
+        known = made_up(sorted(pc.unique(rows["vehicle_id"]).to_pylist()))
+    else:
+        known = _vehicles(vehicles, config)
+    done = load(config.bindings_database, rows, known, vehicles is None, ambiguous_as_unbound)
+    if done.ambiguous:
+        click.echo(f"{done.ambiguous} intervals that two vehicles claim were left out", err=True)
+    how = " made up" if vehicles is None else ""
+    click.echo(
+        f"{done.bindings:,} bindings written, {done.removed:,} removed; "
+        f"{done.vehicles:,} vehicles{how} written; what was so already was left"
+    )
+
+
+def _vehicles(path: str, config: Config) -> pa.Table:
+    from connectors.files import folder
+    from connectors.operations_tables import read_vehicles
+
+    parent, name = os.path.split(path)
+    data = folder(parent or ".", config.s3.settings()).read(name)
+    if data is None:
+        raise BadArguments(f"vehicles file {path} does not exist")
+    return read_vehicles(data, path)
+
+
+def _meant(path: str) -> Config:
+    config = load_config(path)
+    if config.bindings_database.conninfo is None:
+        raise BadArguments(
+            f"{path}: bindings_database.conninfo is not set; write "
+            "conninfo: host=db.example dbname=fleet user=odograph"
+        )
+    return config
