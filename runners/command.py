@@ -21,10 +21,12 @@ from rich.table import Table
 from connectors.files import DependencyFailed, S3Settings, folder
 from connectors.settings import BadSettings
 from runners.config import BadArguments, BadConfig, Config, load_config
+from runners.database_command import database
 from runners.flink_command import jobs, submit
 from runners.schemas_command import schemas
 from runners.screen import Instant, bar, console, zoned
 from runners.simulate_command import simulate
+from runners.stack.command import stack
 from runners.topics_command import topics
 
 DONE, UNBALANCED, WRONG, FAILED, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
@@ -45,7 +47,9 @@ def odograph() -> None:
 
 
 odograph.add_command(simulate)
+odograph.add_command(stack)
 odograph.add_command(topics)
+odograph.add_command(database)
 odograph.add_command(schemas)
 
 

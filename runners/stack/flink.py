@@ -111,11 +111,13 @@ class Flink:
         return Path(run([python, "-c", code], f"{python} has no PyFlink").split()[-1])
 
     def start(self) -> None:
-        """Start all processes; `ready` waits for them."""
-        require_free(self.name, self.port, self.span)
-        self.start_job_manager()
+        """Start all processes that are not running; `ready` waits for them."""
+        if not self.job_manager.running():
+            require_free(self.name, self.port, self.span)
+            self.start_job_manager()
         for number in range(1, self.task_managers + 1):
-            self.start_task_manager(number)
+            if not self.task_manager(number).running():
+                self.start_task_manager(number)
 
     def start_job_manager(self) -> None:
         """Start the JobManager alone, as after its loss; it knows nothing of earlier jobs."""

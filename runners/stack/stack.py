@@ -1,0 +1,187 @@
+"""All servers together: up, status, down, and the settings file that leads to them."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from runners.config import BadArguments
+from runners.stack.flink import Flink
+from runners.stack.postgres import Postgres
+from runners.stack.processes import Process, sweep
+from runners.stack.s3 import REGION, S3
+from runners.stack.servers import NAMES, NOTE, Choice, Server, build, noted
+
+SETTINGS = "odograph.yaml"
+BUCKETS = ("archive", "lake")
+
+
+def up(
+    data: Path, cache: Path, wanted: Choice, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Server]:
+    """Start the wanted servers that do not run yet, wait for them, write the settings file.
+
+    What runs already is left alone, with the ports and sizes it was started with. Returns all
+    servers of the data folder by name. Raises BadArguments (a port is taken) and DependencyFailed.
+    """
+    data = data.absolute()
+    with _alone(data):
+        before = noted(data)
+        running = {name for name, found in stack(data, cache).items() if _whole(found)}
+        choice = _merged(before, wanted, running)
+        servers = build(data, cache, choice)
+        for name, server in servers.items():
+            if name in wanted.ports and name not in running:
+                say(f"fetching {name}")
+                server.fetch()
+        choice.note(data)
+        fresh = [name for name in servers if name in wanted.ports and name not in running]
+        for name in fresh:
+            say(f"starting {name}")
+            servers[name].start()
+        for name in fresh:
+            say(f"waiting for {name}")
+            servers[name].ready()
+            if isinstance(servers[name], S3):
+                for bucket in BUCKETS:
+                    servers[name].make_bucket(bucket)
+        for name in wanted.ports:
+            if name in running:
+                say(f"{name} is already running")
+        (data / SETTINGS).write_text(settings_file(data, servers))
+        return servers
+
+
+def stack(data: Path, cache: Path) -> dict[str, Server]:
+    """The servers ever started in this data folder, by name; empty when none was."""
+    choice = noted(data.absolute())
+    return build(data.absolute(), cache, choice) if choice else {}
+
+
+def state(server: Server) -> str:
+    """`running`, `stopped`, or which of its processes are missing."""
+    missing = [process.name for process in server.processes if process.running() is None]
+    if not missing:
+        return "running"
+    if len(missing) == len(server.processes):
+        return "stopped"
+    return f"{', '.join(missing)} missing"
+
+
+def memory_mb(server: Server) -> int:
+    """Resident memory of its processes and their children, in MiB."""
+    total = 0
+    for process in server.processes:
+        running = process.running()
+        for part in [running, *running.children(recursive=True)] if running else []:
+            try:
+                total += part.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+    return total >> 20
+
+
+def down(data: Path, cache: Path, names: Sequence[str] = (), wipe: bool = False) -> list[str]:
+    """Stop these servers, or all; with `wipe` also remove their data. Returns who was stopped.
+
+    Raises BadArguments for a folder that never held a stack.
+    """
+    data = data.absolute()
+    servers = stack(data, cache)
+    if not servers:
+        raise BadArguments(f"{data}: no stack was ever started here; name its folder with --data")
+    chosen = [name for name in reversed(NAMES) if name in servers and name in (names or servers)]
+    stopped = []
+    for name in chosen:
+        if state(servers[name]) != "stopped":
+            stopped.append(name)
+        servers[name].stop()
+        sweep(servers[name].folder)
+    if not names:
+        sweep(data)
+    if wipe:
+        _wipe(data, [servers[name] for name in chosen], all_of_it=not names)
+    return stopped
+
+
+def process_named(servers: dict[str, Server], name: str) -> list[Process]:
+    """The processes of a server or of that name. Raises BadArguments."""
+    every = [process for server in servers.values() for process in server.processes]
+    if name in servers:
+        return servers[name].processes
+    found = [process for process in every if process.name == name]
+    if not found:
+        known = ", ".join(dict.fromkeys([*servers, *(process.name for process in every)]))
+        raise BadArguments(f"{name}: no such server in this stack; it has {known or 'none'}")
+    return found
+
+
+def settings_file(data: Path, servers: dict[str, Server]) -> str:
+    """YAML settings (docs/config.example.yaml) that lead to these servers."""
+    settings: dict[str, Any] = {}
+    if "kafka" in servers:
+        settings["kafka"] = {"bootstrap": servers["kafka"].address}
+        settings["topics"] = {
+            "single_node": True,
+            "partitions": 4,
+            "replication": 1,
+            "min_insync": 1,
+        }
+    if "registry" in servers:
+        cache = str(data / "schemas")
+        settings["registry"] = {"url": servers["registry"].address, "cache": cache}
+    database, flink, store = (servers.get(name) for name in ("postgres", "flink", "s3"))
+    if isinstance(database, Postgres):
+        password = f"file:{database.password_file}"
+        settings["bindings_database"] = {"conninfo": database.address, "password": password}
+    if isinstance(flink, Flink):
+        settings["flink"] = {
+            "url": flink.address,
+            "checkpoints": flink.checkpoints,
+            "savepoints": flink.savepoints,
+        }
+    if isinstance(store, S3):
+        settings["s3"] = {"endpoint": store.address, "region": REGION}
+    head = "# Written by `odograph stack up`, again each time.\n"
+    return head + yaml.safe_dump(settings, sort_keys=False)
+
+
+def _whole(server: Server) -> bool:
+    return state(server) == "running"
+
+
+def _merged(before: Choice | None, wanted: Choice, running: set[str]) -> Choice:
+    if before is None:
+        return wanted
+    kept = {name: port for name, port in before.ports.items() if name in running}
+    ports = {**before.ports, **wanted.ports, **kept}
+    if "flink" in running or "flink" not in wanted.ports:
+        return replace(before, ports=ports)
+    return replace(wanted, ports=ports)
+
+
+def _wipe(data: Path, servers: list[Server], all_of_it: bool) -> None:
+    for server in servers:
+        shutil.rmtree(server.folder, ignore_errors=True)
+    if all_of_it:
+        shutil.rmtree(data / "schemas", ignore_errors=True)
+        for name in (SETTINGS, NOTE, ".lock"):
+            (data / name).unlink(missing_ok=True)
+        if not any(data.iterdir()):
+            data.rmdir()
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
