@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from connectors.topics import DEVICE_TOPICS
 from runners.config import BadArguments, Config, load_config
 from runners.screen import Instant, bar, zoned
 
@@ -108,7 +109,7 @@ def simulate(
 
     with bar("sending", 1) as advance:
         feeder = Feeder(config.kafka, Pace(rate, speed), _share(advance, first, hours))
-        feeder.check_topics()
+        feeder.check_topics(DEVICE_TOPICS)
         convert = _converter(form, config)
         if loop:
             _send_over_and_over(play, feeder, convert, hours, seconds)
@@ -170,9 +171,13 @@ def _share(advance: Callable[[float], None], first: datetime, hours: float) -> P
 def _converter(form: str | None, config: Config) -> Convert:
     if form != "avro":
         return iter
+    from connectors.registry import ids
     from runners.simulation.formats import AvroWriter
 
-    return AvroWriter(config).records
+    if config.registry.url is None:
+        raise BadArguments("--format avro: its schemas are in a registry; set registry.url")
+    known = ids(config.registry, DEVICE_TOPICS)
+    return AvroWriter({topic.partition("-")[2]: known[topic] for topic in known}).records
 
 
 def _send_over_and_over(

@@ -15,9 +15,7 @@ from connectors.files import DependencyFailed
 from connectors.kafka import Troubles, client_properties, failure, partitions
 from connectors.settings import BadSettings, KafkaSettings
 from runners.simulation.archive import Line
-from schemas import MESSAGE_TYPES
 
-DEVICE_TOPICS = tuple(f"message-{name}" for name in MESSAGE_TYPES)
 BURSTS_A_SECOND = 50
 LARGEST_BURST = 1000
 TUNING = {
@@ -113,7 +111,7 @@ class Feeder:
                 " message.timestamp.after.max.ms of the topic"
             )
 
-    def check_topics(self, topics: Sequence[str] = DEVICE_TOPICS) -> None:
+    def check_topics(self, topics: Sequence[str]) -> None:
         """Raises DependencyFailed when the brokers do not answer or a topic is not there."""
         partitions(self._settings, topics)
 
