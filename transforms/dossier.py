@@ -67,6 +67,7 @@ def revise(
         rows.column("message_id").take(at),
         rows.column("device_no").take(at),
         np.asarray(rows.column("version"))[found],
+        np.zeros(len(found), np.int64),
         partials,
         packed,
     )

@@ -160,6 +160,7 @@ CONTRIBUTIONS = pa.schema(
         pa.field("device_no", pa.string(), nullable=False),
         pa.field("message_id", pa.string(), nullable=False),
         pa.field("version", pa.int64(), nullable=False),
+        pa.field("copy", pa.int64(), nullable=False),
         pa.field("last", pa.int8(), nullable=False),
         pa.field("vehicle_id", pa.string()),
         pa.field("minute", pa.int64(), nullable=False),
@@ -167,7 +168,7 @@ CONTRIBUTIONS = pa.schema(
     ]
 )
 """What an upload adds to minutes, one row a minute, the upload's `last` row marked; a null
-vehicle says that it adds nothing."""
+vehicle says that it adds nothing. `copy` tells its copies apart while their rows are on the way."""
 
 REGISTERED = pa.schema(
     [
@@ -233,12 +234,13 @@ def contributions(
     message_id: pa.Array,
     device_no: pa.Array,
     version: np.ndarray,
+    copy: np.ndarray,
     partials: list[pa.RecordBatch],
     packed: pa.BinaryArray,
 ) -> pa.RecordBatch:
     """`CONTRIBUTIONS` of the uploads named: their partials, or that they add nothing.
 
-    `message_id` are different texts, `version` int64 of the same shape; `packed` holds the
+    `message_id` are different texts, `version` and `copy` int64 of the same shape; `packed` holds the
     bytes of all `partials`, one after another.
     """
     table = pa.Table.from_batches(partials) if partials else None
@@ -263,6 +265,7 @@ def contributions(
             device_no.take(at),
             message_id.take(at),
             pa.array(version[upload]),
+            pa.array(copy[upload]),
             pa.array(last),
             vehicle.take(part),
             minute.take(part).fill_null(0),
@@ -279,4 +282,14 @@ def first_contributions(look: Look) -> pa.RecordBatch:
     first = pc.index_in(message_id, look.register.column("message_id"))
     device_no = look.register.column("device_no").take(first)
     version = np.zeros(len(message_id), np.int64)
-    return contributions(message_id, device_no, version, [partials], pack(partials))
+    copy = _copies(look.prepared.uploads.head)[np.asarray(first)]
+    return contributions(message_id, device_no, version, copy, [partials], pack(partials))
+
+
+def _copies(head: pa.RecordBatch) -> np.ndarray:
+    """int64 of shape (uploads,): numbers that differ for different records of one upload."""
+    offset = filled_int64(head.column("offset"), 0)
+    return np.asarray(offset * _PARTITIONS + filled_int64(head.column("partition"), 0))
+
+
+_PARTITIONS = 1 << 14

@@ -119,11 +119,11 @@ public final class Dossiers extends AbstractStreamOperator<byte[]>
       quiet = upload.getLong(CONTENT) == first.getLong(CONTENT) && !before(upload, first);
     }
     History known = History.of(history.value());
-    quiet &= known.takes(upload, first == null, keepMs, debounceMs, rebootWindowMs);
+    long now = timers.currentProcessingTime();
+    quiet &= known.takes(upload, first == null, now, keepMs, debounceMs, rebootWindowMs);
     if (!quiet && !known.waiting) {
       long delay = everyMs * (1 + known.size / ROWS_PER_INTERVAL);
-      timers.registerProcessingTimeTimer(
-          VoidNamespace.INSTANCE, timers.currentProcessingTime() + delay);
+      timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, now + delay);
       known.waiting = true;
     }
     history.update(known.row());

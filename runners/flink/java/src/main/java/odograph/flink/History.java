@@ -19,17 +19,26 @@ final class History {
 
   static final byte TOLD = 1;
   static final byte LOG = 0;
+  private static final byte UNSURE = -1;
   private static final long NEVER = Long.MIN_VALUE / 4;
 
   boolean waiting;
   long version;
   int size;
+  /** When the last suspect one came. */
   private long suspectMs = NEVER;
+
   private long logMs = NEVER;
   private long highestM = NEVER;
+
+  /** When the highest came; or, ahead of now, from when on it can be known. */
   private long highestMs = NEVER;
-  private byte ignition = -1;
+
+  private byte ignition = UNSURE;
+
+  /** Not before the last change of ignition. */
   private long ignitionSinceMs = NEVER;
+
   private long bootMs = NEVER;
 
   static History of(RowData row) {
@@ -63,44 +72,74 @@ final class History {
         bootMs);
   }
 
-  /** Remember an upload; whether it is quiet. {@code fresh}: no copy of it came before. */
-  boolean takes(RowData upload, boolean fresh, long keepMs, long debounceMs, long rebootMs) {
+  /**
+   * Remember an upload that came at {@code now} by the cluster's clock, which is also what makes a
+   * dossier forget; whether it is quiet. Where a copy of it came before ({@code fresh} is false),
+   * the caller knows whether the two are the same; only then may it be quiet.
+   */
+  boolean takes(
+      RowData upload, boolean fresh, long now, long keepMs, long debounceMs, long rebootMs) {
     byte kind = upload.getByte(Dossiers.KIND);
-    long received = upload.getLong(Dossiers.RECEIVED_MS);
     if (kind == SUSPECT) {
-      suspectMs = Math.max(suspectMs, received);
+      suspectMs = now;
       return false;
     }
-    boolean quiet = received - suspectMs >= keepMs;
-    if (kind == TOLD && fresh) {
-      boolean log = upload.getByte(Dossiers.MESSAGE_TYPE) == LOG;
-      quiet &= log ? takesLog(upload, keepMs, debounceMs) : takesBoot(upload, rebootMs);
+    boolean quiet = now - suspectMs >= keepMs;
+    if (kind == TOLD) {
+      boolean told =
+          upload.getByte(Dossiers.MESSAGE_TYPE) == LOG
+              ? takesLog(upload, fresh, now, keepMs, debounceMs)
+              : takesBoot(upload, rebootMs);
+      quiet &= told || !fresh;
     }
     return quiet;
   }
 
-  private boolean takesLog(RowData log, long keepMs, long debounceMs) {
+  private boolean takesLog(RowData log, boolean fresh, long now, long keepMs, long debounceMs) {
     long event = log.getLong(Dossiers.EVENT_MS);
-    if (event <= logMs) {
-      return false;
+    boolean quiet = takesOdometer(log, now, keepMs);
+    if (fresh && event > logMs) {
+      logMs = event;
+      return takesIgnition(log, event, debounceMs) && quiet;
     }
-    logMs = event;
-    boolean quiet = true;
-    if (!log.isNullAt(Dossiers.ODOMETER_M)) {
-      long odometer = log.getLong(Dossiers.ODOMETER_M);
-      boolean lower = odometer < highestM && event - highestMs < keepMs;
-      quiet = !lower;
-      if (!lower) {
-        highestM = odometer;
-        highestMs = event;
-      }
+    logMs = Math.max(logMs, event);
+    ignition = UNSURE;
+    ignitionSinceMs = logMs;
+    return false;
+  }
+
+  /**
+   * Nothing is lower than the highest odometer of any vehicle the terminal sat in. One that is
+   * means that the highest is too old to be of use once it is forgotten, but others may have come
+   * after it: the next one is whatever is highest while all of those are forgotten in turn.
+   */
+  private boolean takesOdometer(RowData log, long now, long keepMs) {
+    if (log.isNullAt(Dossiers.ODOMETER_M)) {
+      return true;
     }
-    if (!log.isNullAt(Dossiers.IGNITION_ON) && log.getByte(Dossiers.IGNITION_ON) != ignition) {
-      quiet &= event - ignitionSinceMs >= debounceMs;
-      ignition = log.getByte(Dossiers.IGNITION_ON);
-      ignitionSinceMs = event;
+    long odometer = log.getLong(Dossiers.ODOMETER_M);
+    boolean known = now >= highestMs;
+    if (known && odometer >= highestM) {
+      highestM = odometer;
+      highestMs = now;
+      return true;
     }
-    return quiet;
+    if (now - highestMs >= keepMs) {
+      highestM = odometer;
+      highestMs = now + keepMs;
+    }
+    highestM = Math.max(highestM, odometer);
+    return false;
+  }
+
+  private boolean takesIgnition(RowData log, long event, long debounceMs) {
+    if (log.isNullAt(Dossiers.IGNITION_ON) || log.getByte(Dossiers.IGNITION_ON) == ignition) {
+      return true;
+    }
+    boolean lasted = event - ignitionSinceMs >= debounceMs;
+    ignition = log.getByte(Dossiers.IGNITION_ON);
+    ignitionSinceMs = event;
+    return lasted;
   }
 
   private boolean takesBoot(RowData boot, long rebootMs) {
