@@ -28,7 +28,7 @@ CORE = [
     "pyyaml",
     "requests>=2.32",
     "rich",
-    "tenacity>=9",
+    "tenacity>=9.2",
     "tzdata",
 ]
 

@@ -18,6 +18,9 @@ from connectors.settings import BadSettings, RegistrySettings, secret
 
 CONNECT_S, READ_S, WHOLE_S = 5.0, 10.0, 30.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
+GROWING = wait_exponential_jitter(
+    multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S, jitter=FIRST_PAUSE_S
+)
 MAX_RESPONSE = 8 << 20
 MEDIA = "application/vnd.schemaregistry.v1+json"
 NOT_FOUND = {40401, 40402, 40403}
@@ -81,7 +84,7 @@ class RegistryClient:
 
         trying = Retrying(
             retry=retry_if_exception_type(_Away),
-            wait=wait_exponential_jitter(FIRST_PAUSE_S, LONGEST_PAUSE_S, jitter=FIRST_PAUSE_S),
+            wait=GROWING,
             stop=stop_after_delay(give_up_s),
             before_sleep=tell,
             reraise=True,
