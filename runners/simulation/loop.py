@@ -18,8 +18,8 @@ PART = 2000
 BOOTS_A_PASS = 1000
 FIRST_BOOT = 10_000_000
 BOOT_DIGITS, SECOND_DIGITS = 8, 10
-_BOOT = re.compile(rb'(?<="boot":)\d{1,6}(?=[,}])')
-_FIRST_BOOT = re.compile(rb'(?<="boot":)\d{8}(?=[,}])')
+_BOOT = re.compile(rb'(?<="boot":)\d{1,6}(?=[,.}])')
+_FIRST_BOOT = re.compile(rb'(?<="boot":)\d{8}(?=[,.}])')
 _MS = re.compile(rb'(?<="ts":)\d{10}(?=\d{3}[,}])')
 _STAMP = re.compile(rb'(?<="timestamp":")\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?=GMT")')
 _STAMP_BYTES = len("2024-01-15T00:00:00")
