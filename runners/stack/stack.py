@@ -16,7 +16,7 @@ import yaml
 from runners.config import BadArguments
 from runners.stack.flink import Flink
 from runners.stack.postgres import Postgres
-from runners.stack.processes import Process, sweep
+from runners.stack.processes import Process, require_free, sweep
 from runners.stack.s3 import REGION, S3
 from runners.stack.servers import NAMES, NOTE, Choice, Server, build, noted
 
@@ -38,12 +38,14 @@ def up(
         running = {name for name, found in stack(data, cache).items() if _whole(found)}
         choice = _merged(before, wanted, running)
         servers = build(data, cache, choice)
-        for name, server in servers.items():
-            if name in wanted.ports and name not in running:
-                say(f"fetching {name}")
-                server.fetch()
-        choice.note(data)
         fresh = [name for name in servers if name in wanted.ports and name not in running]
+        for name in fresh:
+            if state(servers[name]) == "stopped":
+                require_free(name, servers[name].port, servers[name].span)
+        for name in fresh:
+            say(f"fetching {name}")
+            servers[name].fetch()
+        choice.note(data)
         for name in fresh:
             say(f"starting {name}")
             servers[name].start()

@@ -1,0 +1,67 @@
+"""One fixture a server, started at its first use and stopped at the end of the test run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runners.stack.flink import Flink
+from runners.stack.kafka import Kafka
+from runners.stack.postgres import Postgres
+from runners.stack.processes import free_port
+from runners.stack.registry import Registry
+from runners.stack.s3 import S3
+from tests.servers import CACHE, running, server_folder
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Path]:
+    """The folder with one folder a server."""
+    with server_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def kafka(servers: Path) -> Iterator[Kafka]:
+    """A Kafka node; tests make topics of their own."""
+    with running(Kafka(servers / "kafka", CACHE, free_port(Kafka.span))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def registry(servers: Path) -> Iterator[Registry]:
+    """A schema registry."""
+    with running(Registry(servers / "registry", CACHE, free_port(Registry.span))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres(servers: Path) -> Iterator[Postgres]:
+    """A Postgres server with an empty database `fleet`."""
+    with running(Postgres(servers / "postgres", CACHE, free_port(Postgres.span))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3(servers: Path) -> Iterator[S3]:
+    """An S3 server without buckets."""
+    with running(S3(servers / "s3", CACHE, free_port(S3.span))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def flink(servers: Path) -> Iterator[Flink]:
+    """A Flink cluster of two TaskManagers with four slots each; its processes use the S3
+    fixture's credentials where there is one."""
+    server = Flink(
+        servers / "flink",
+        CACHE,
+        free_port(Flink.span),
+        task_managers=2,
+        memory="3072m",
+        env={"AWS_SHARED_CREDENTIALS_FILE": str(servers / "s3" / "credentials")},
+    )
+    with running(server):
+        yield server
