@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from schemas import MESSAGE_TYPES, REPORT_TYPES, envelope_fields, load, payload_fields
 from transforms.arrays import single
 from transforms.coerce import INVALID
-from transforms.encode_avro import encode_records, joined
+from transforms.encode_avro import LARGEST, encode_records, joined
 from transforms.flags import BIT
 from transforms.uploads import EXTRAS, Uploads
 
@@ -104,7 +104,8 @@ def appendable_rows(raw_values: pa.BinaryArray, uploads: Uploads) -> np.ndarray:
 
 
 _START = {
-    "name": "start",
+    "type": "record",
+    "name": "Start",
     "fields": [{"name": "message_id", "type": "string"}, {"name": "device_no", "type": "string"}],
 }
 """The fields every datum of ours begins with."""
@@ -115,7 +116,7 @@ def append_vehicle(
 ) -> pa.BinaryArray:
     """`vehicle_<type>` messages out of framed `message_<type>` messages and the Avro bytes of
     the vehicle's fields, row by row. Only for `appendable` writers and `appendable_rows`."""
-    datums = pc.binary_slice(raw_values, 5, None)
+    datums = pc.binary_slice(raw_values, 5, LARGEST)  # an open end overflows in pyarrow
     return joined(_header(schema_id), datums, tails)
 
 

@@ -89,10 +89,12 @@ def _settled(
 def _settled_field(column: pa.Array, field: Field, path: str) -> pa.Array:
     if field.kind in ("map", "record") or (field.kind == "array" and field.nullable):
         return column
+    if field.kind == "array" and isinstance(field.avro_type["items"], dict):
+        return _settled_samples(column, field.avro_type["items"], path)
     wanted = arrow_type(field.avro_type)
     column = column if column.type == wanted else column.cast(wanted)
     if field.kind == "array":
-        return _settled_list(column, field.avro_type["items"], path)
+        return _without_null_items(column)[0]
     if field.kind == "enum":
         column = _known_symbols(column, field.avro_type, path)
     if field.nullable or not column.null_count:
@@ -113,20 +115,24 @@ def _known_symbols(column: pa.Array, enum: dict[str, Any], path: str) -> pa.Arra
     return pc.if_else(known, column, enum["default"])
 
 
-def _settled_list(column: pa.ListArray, items_type: Any, path: str) -> pa.ListArray:
+def _without_null_items(column: pa.ListArray) -> tuple[pa.ListArray, pa.Array]:
+    """Lists without their null items, and all items that stay."""
     items = column.flatten()
-    record = isinstance(items_type, dict) and items_type["type"] == "record"
-    if not record and not items.null_count:
-        return column
+    if not items.null_count:
+        return column, items
     ends = np.append(0, np.cumsum(pc.list_value_length(column).fill_null(0)))
-    if items.null_count and not isinstance(items_type, list):
-        ends = np.append(0, np.cumsum(items.is_valid()))[ends]
-        items = items.drop_null()
-    if record:
-        given = dict(zip((f.name for f in items.type), items.flatten(), strict=True))
-        children = _settled(given, items_type["fields"], len(items), path)
-        items = pa.StructArray.from_arrays(list(children.values()), names=list(children))
-    return pa.ListArray.from_arrays(pa.array(ends.astype(np.int32)), items)
+    kept = np.append(0, np.cumsum(items.is_valid())).astype(np.int32)
+    items = items.drop_null()
+    return pa.ListArray.from_arrays(pa.array(kept[ends]), items), items
+
+
+def _settled_samples(column: pa.ListArray, record: dict[str, Any], path: str) -> pa.ListArray:
+    column, items = _without_null_items(column)
+    given = dict(zip((child.name for child in items.type), items.flatten(), strict=True))
+    children = _settled(given, record["fields"], len(items), path)
+    settled = pa.StructArray.from_arrays(list(children.values()), names=list(children))
+    ends = np.append(0, np.cumsum(pc.list_value_length(column).fill_null(0)))
+    return pa.ListArray.from_arrays(pa.array(ends.astype(np.int32)), settled)
 
 
 def _encode_natively(batch: pa.RecordBatch, schema: str) -> pa.BinaryArray:

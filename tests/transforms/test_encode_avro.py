@@ -7,7 +7,7 @@ import fastavro
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import AVRO_DIRECTORY, load
@@ -15,8 +15,10 @@ from schemas.arrow import record_schema
 from tests.transforms.support import datum, parsed
 from transforms.encode_avro import LARGEST, encode_records, joined
 
-settings.register_profile("encode", deadline=None, max_examples=40, derandomize=True, database=None)
-settings.load_profile("encode")
+few = settings(
+    deadline=None, max_examples=20, derandomize=True, database=None,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
 
 NAMES = sorted(file.stem for file in AVRO_DIRECTORY.glob("*.avsc"))
 TIMES = st.integers(-62_135_596_800_000, 253_402_300_799_999)
@@ -67,6 +69,7 @@ def table_of(name, records):
 def test_any_records_of_any_of_our_schemas_have_the_bytes_of_a_plain_encoder(name):
     avro = load(name).avro
 
+    @few
     @given(st.lists(any_record(avro), max_size=5), st.integers(0, 2))
     def same(records, skipped):
         encoded = encode_records(table_of(name, records).slice(skipped), avro)
