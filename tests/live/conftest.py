@@ -1,0 +1,34 @@
+"""One stack of real servers for all live tests, started once a run."""
+
+from __future__ import annotations
+
+import pytest
+
+from runners.stack.artefacts import default_cache
+from runners.stack.processes import free_port
+from runners.stack.servers import Choice
+from runners.stack.stack import down, up
+from tests.live.fleet import Fleet
+
+FLINK = {"heartbeat.timeout": "8000", "heartbeat.interval": "2000"}
+"""A lost TaskManager is noticed soon, so that tests do not wait for it."""
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory):
+    """Kafka, registry, Postgres and a Flink cluster, by name."""
+    data = tmp_path_factory.mktemp("stack")
+    spans = {"kafka": 2, "registry": 2, "postgres": 1, "flink": 3}
+    ports = {name: free_port(span) for name, span in spans.items()}
+    started = up(data, default_cache(), Choice(ports=ports, memory="3072m", options=FLINK))
+    try:
+        yield started
+    finally:
+        down(data, default_cache(), wipe=True)
+
+
+@pytest.fixture
+def fleet(servers, tmp_path):
+    """Fresh topics, registered schemas, no jobs; jobs are cancelled at the end."""
+    with Fleet.fresh(servers, tmp_path) as one:
+        yield one

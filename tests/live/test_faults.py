@@ -1,0 +1,132 @@
+"""Killed workers, managers, brokers: committed topics hold each upload once, minutes are right."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from tests.live import oracle
+from tests.live.fleet import PATIENCE_S, until
+from tests.live.load import terminals
+from tests.live.messages import bindings
+
+TERMINALS, RATE, SECONDS = 1000, 20_000, 30
+SENT = RATE * SECONDS
+
+
+class Feed:
+    """A steady feed in a process of its own."""
+
+    def __init__(self, fleet, rate=RATE, seconds=SECONDS) -> None:
+        command = [sys.executable, "-m", "tests.live.load", str(fleet.settings)]
+        self.began = time.monotonic()
+        self.process = subprocess.Popen([*command, str(TERMINALS), str(rate), str(seconds)])
+
+    def at(self, second: float) -> None:
+        """Wait for a moment of the feed."""
+        time.sleep(max(0.0, self.began + second - time.monotonic()))
+
+    def ends(self) -> None:
+        """Wait for its end."""
+        assert self.process.wait(PATIENCE_S) == 0
+
+
+@pytest.fixture
+def running(fleet):
+    """Both jobs, before anything was sent."""
+    fleet.bindings.write_text(bindings(terminals(TERMINALS)))
+    fleet.submit("convert")
+    fleet.submit("aggregate")
+    return fleet
+
+
+def holds_each_upload_once_in_order(fleet, sent=SENT) -> None:
+    """Committed vehicle messages are what was sent, and the minutes are the batch's."""
+    assert fleet.sent() == sent
+    until(lambda: fleet.committed(["vehicle-log"]) >= sent, f"{sent} uploads on vehicle-log")
+    last: dict[bytes, int] = {}
+    count = 0
+    for key, row in oracle.decoded(fleet.config.kafka, "vehicle-log", "vehicle_log"):
+        assert row["seq"] == last.get(key, -1) + 1, f"{key!r}: {row['seq']} after {last.get(key)}"
+        last[key] = row["seq"]
+        count += 1
+    assert count == sent
+    fleet.reaches_the_minutes_of(fleet.batch())
+    assert list(oracle.decoded(fleet.config.kafka, "dead-letters", "dead_letter")) == []
+
+
+def python_workers(fleet) -> list[psutil.Process]:
+    manager = fleet.servers["flink"].task_manager(1).running()
+    workers = manager.children(recursive=True)
+    return [one for one in workers if "pyflink" in " ".join(one.cmdline())]
+
+
+def test_task_manager_killed_twice_and_python_workers_once(running):
+    flink = running.servers["flink"]
+    feed = Feed(running)
+    for second in (6, 16):
+        feed.at(second)
+        flink.task_manager(1).kill()
+        flink.start_task_manager(1)
+    feed.at(24)
+    until(lambda: python_workers(running), "Python workers are back")
+    for worker in python_workers(running):
+        if worker.is_running():
+            worker.kill()
+    feed.ends()
+    holds_each_upload_once_in_order(running)
+
+
+def test_python_workers_die_with_their_task_manager(running):
+    workers = until(lambda: python_workers(running), "Python workers")
+    running.servers["flink"].task_manager(1).kill()
+    until(lambda: not any(one.is_running() for one in workers), "workers are gone")
+    running.servers["flink"].start_task_manager(1)
+    running.servers["flink"].ready()
+
+
+def test_job_manager_lost_and_jobs_carried_on_from_their_last_checkpoints(running):
+    flink = running.servers["flink"]
+    feed = Feed(running)
+    feed.at(12)
+    flink.job_manager.kill()
+    flink.start_job_manager()
+    flink.ready()
+    running.submit("convert", "--from-savepoint", "latest")
+    running.submit("aggregate", "--from-savepoint", "latest")
+    feed.ends()
+    holds_each_upload_once_in_order(running)
+
+
+def test_broker_stopped_for_thirty_seconds(running):
+    kafka = running.servers["kafka"]
+    feed = Feed(running)
+    feed.at(8)
+    kafka.stop()
+    feed.at(38)
+    kafka.start()
+    kafka.ready()
+    feed.ends()
+    holds_each_upload_once_in_order(running)
+
+
+def test_stopped_with_a_savepoint_at_two_and_resumed_at_one_and_four(fleet):
+    fleet.bindings.write_text(bindings(terminals(TERMINALS)))
+    fleet.submit("aggregate", "--parallelism", 2)
+    fleet.submit("convert", "--parallelism", 2)
+    feed = Feed(fleet)
+    feed.at(8)
+    savepoint = fleet.stop("convert")
+    fleet.submit("convert", "--parallelism", 1, "--from-savepoint", savepoint)
+    savepoint = fleet.stop("aggregate")
+    fleet.submit("aggregate", "--parallelism", 1, "--from-savepoint", savepoint)
+    feed.ends()
+    until(lambda: fleet.committed(["vehicle-log"]) >= SENT, "convert has caught up")
+    fleet.stop("convert")
+    savepoint = fleet.stop("aggregate")
+    fleet.submit("aggregate", "--parallelism", 4, "--from-savepoint", savepoint)
+    holds_each_upload_once_in_order(fleet)

@@ -1,0 +1,47 @@
+"""The same day through Kafka and Flink, and through a batch, comes to the same facts."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from schemas import MESSAGE_TYPES
+from tests.live import oracle
+from tests.live.fleet import until
+
+VEHICLE_TOPICS = [f"vehicle-{name}" for name in MESSAGE_TYPES]
+
+
+def test_a_day_with_every_misbehaviour_live_equals_the_batch(fleet, tmp_path):
+    fleet.simulate(tmp_path / "day", "--vehicles", 12, "--hours", 24, "--misbehave", "all")
+    batch = fleet.batch()
+    fleet.submit("convert")
+    fleet.submit("aggregate", "--parallelism", 2)
+    fleet.reaches_the_minutes_of(batch)
+    dead = {row["dead_letter_id"]: row for row in batch.facts.dead.to_pylist()}
+    good = fleet.sent() - len(dead)
+    until(lambda: fleet.committed(VEHICLE_TOPICS) >= good, f"{good} uploads on vehicle topics")
+
+    assert _letters(fleet).keys() == {row["raw_value"] + _place(row) for row in dead.values()}
+    assert fleet.committed(VEHICLE_TOPICS) == good
+    assert _live_ids(fleet) == _batch_ids(batch)
+
+
+def _place(row) -> bytes:
+    return f"|{row['source_topic']}|{row['source_partition']}".encode()
+
+
+def _letters(fleet) -> dict[bytes, dict]:
+    rows = oracle.decoded(fleet.config.kafka, "dead-letters", "dead_letter")
+    return {row["raw_value"] + _place(row): row for _, row in rows}
+
+
+def _live_ids(fleet) -> set[str]:
+    ids = Counter()
+    for name in MESSAGE_TYPES:
+        ids += oracle.message_ids(fleet.config.kafka, name)
+    return set(ids)
+
+
+def _batch_ids(batch) -> set[str]:
+    tables = [part for parts in batch.facts.telemetry.values() for part in parts]
+    return {one for part in tables for one in part.column("message_id").unique().to_pylist()}
