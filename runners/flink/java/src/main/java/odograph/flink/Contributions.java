@@ -61,7 +61,7 @@ public final class Contributions extends AbstractStreamOperator<RowData>
     RowData part = element.getValue();
     String message = part.getString(MESSAGE).toString();
     long version = part.getLong(VERSION);
-    String copy = message + "|" + version + "|" + part.getLong(COPY);
+    String copy = getCurrentKey() + "|" + message + "|" + version + "|" + part.getLong(COPY);
     if (part.getByte(LAST) == 0) {
       coming.computeIfAbsent(copy, none -> new ArrayList<>()).add(part);
       return;

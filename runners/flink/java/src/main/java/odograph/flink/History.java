@@ -25,6 +25,7 @@ final class History {
   boolean waiting;
   long version;
   int size;
+
   /** When the last suspect one came. */
   private long suspectMs = NEVER;
 
