@@ -146,8 +146,9 @@ def run(command: list[str], failure: str, env: dict[str, str] | None = None) -> 
         raise DependencyFailed(f"{failure}: there is no {command[0]}; install it") from None
     if done.returncode:
         words = done.stdout.strip()[-2000:]
-        raise DependencyFailed(f"{failure} ({Path(command[0]).name} ended with {done.returncode})"
-                               f"; it said:\n{words}")
+        raise DependencyFailed(
+            f"{failure} ({Path(command[0]).name} ended with {done.returncode}); it said:\n{words}"
+        )
     return done.stdout
 
 

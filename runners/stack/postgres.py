@@ -146,4 +146,10 @@ class Postgres:
             return []
         user = pwd.getpwnam(SERVICE_USER)
         right = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-        return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", *right]
+        return [
+            "setpriv",
+            f"--reuid={user.pw_uid}",
+            f"--regid={user.pw_gid}",
+            "--clear-groups",
+            *right,
+        ]

@@ -90,11 +90,14 @@ class Process:
         deadline = time.monotonic() + timeout_s
         while not healthy():
             if self.running() is None:
-                raise DependencyFailed(f"{self.name} ended while starting; {self.log} says:\n"
-                                       f"{self.last_words()}")
+                raise DependencyFailed(
+                    f"{self.name} ended while starting; {self.log} says:\n{self.last_words()}"
+                )
             if time.monotonic() > deadline:
-                raise DependencyFailed(f"{self.name} is not healthy after {timeout_s:g} s; "
-                                       f"{self.log} says:\n{self.last_words()}")
+                raise DependencyFailed(
+                    f"{self.name} is not healthy after {timeout_s:g} s; "
+                    f"{self.log} says:\n{self.last_words()}"
+                )
             time.sleep(0.1)
 
     def last_words(self, lines: int = 20) -> str:

@@ -84,7 +84,12 @@ class S3:
         allowed = self.environment
         command = [str(self.fetch() / "versitygw"), "--port", f"{LOOPBACK}:{self.port}"]
         command += ["--region", REGION, "--health", "/healthz", "--quiet"]
-        command += ["posix", "--sidecar", str(self.folder / "attributes"), str(self.folder / "data")]
+        command += [
+            "posix",
+            "--sidecar",
+            str(self.folder / "attributes"),
+            str(self.folder / "data"),
+        ]
         root = {"ROOT_ACCESS_KEY": allowed["AWS_ACCESS_KEY_ID"]}
         root |= {"ROOT_SECRET_KEY": allowed["AWS_SECRET_ACCESS_KEY"]}
         self.process.start(command, root)

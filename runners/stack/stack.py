@@ -22,6 +22,7 @@ from runners.stack.servers import NAMES, NOTE, Choice, Server, build, noted
 
 SETTINGS = "odograph.yaml"
 BUCKETS = ("archive", "lake")
+RUNNING, STOPPED = "running", "stopped"
 
 
 def up(
@@ -34,13 +35,14 @@ def up(
     """
     data = data.absolute()
     with _alone(data):
-        before = noted(data)
-        running = {name for name, found in stack(data, cache).items() if _whole(found)}
-        choice = _merged(before, wanted, running)
+        states = {name: state(server) for name, server in stack(data, cache).items()}
+        alive = {name for name, found in states.items() if found != STOPPED}
+        running = {name for name, found in states.items() if found == RUNNING}
+        choice = _merged(noted(data), wanted, alive)
         servers = build(data, cache, choice)
         fresh = [name for name in servers if name in wanted.ports and name not in running]
         for name in fresh:
-            if state(servers[name]) == "stopped":
+            if name not in alive:
                 require_free(name, servers[name].port, servers[name].span)
         for name in fresh:
             say(f"fetching {name}")
@@ -72,9 +74,9 @@ def state(server: Server) -> str:
     """`running`, `stopped`, or which of its processes are missing."""
     missing = [process.name for process in server.processes if process.running() is None]
     if not missing:
-        return "running"
+        return RUNNING
     if len(missing) == len(server.processes):
-        return "stopped"
+        return STOPPED
     return f"{', '.join(missing)} missing"
 
 
@@ -103,7 +105,7 @@ def down(data: Path, cache: Path, names: Sequence[str] = (), wipe: bool = False)
     chosen = [name for name in reversed(NAMES) if name in servers and name in (names or servers)]
     stopped = []
     for name in chosen:
-        if state(servers[name]) != "stopped":
+        if state(servers[name]) != STOPPED:
             stopped.append(name)
         servers[name].stop()
         sweep(servers[name].folder)
@@ -156,16 +158,13 @@ def settings_file(data: Path, servers: dict[str, Server]) -> str:
     return head + yaml.safe_dump(settings, sort_keys=False)
 
 
-def _whole(server: Server) -> bool:
-    return state(server) == "running"
-
-
-def _merged(before: Choice | None, wanted: Choice, running: set[str]) -> Choice:
+def _merged(before: Choice | None, wanted: Choice, alive: set[str]) -> Choice:
+    """What is alive keeps its port and size; what is not gets the wanted ones."""
     if before is None:
         return wanted
-    kept = {name: port for name, port in before.ports.items() if name in running}
+    kept = {name: port for name, port in before.ports.items() if name in alive}
     ports = {**before.ports, **wanted.ports, **kept}
-    if "flink" in running or "flink" not in wanted.ports:
+    if "flink" in alive or "flink" not in wanted.ports:
         return replace(before, ports=ports)
     return replace(wanted, ports=ports)
 
