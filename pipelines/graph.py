@@ -33,6 +33,9 @@ class _Python(MapFunction):
 
     def open(self, runtime_context: Any) -> None:
         self.stage.open()
+        metrics = runtime_context.get_metrics_group()
+        for name, read in self.stage.gauges().items():
+            metrics.gauge(name, read)
 
     def map(self, value: bytes) -> bytes:
         return self.stage(value)

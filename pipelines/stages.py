@@ -5,7 +5,11 @@ No engine here; `graph` lifts them into Flink.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -37,11 +41,14 @@ CHANGED = schema(
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stage:
-    """A stage of a job: opened once in each worker, then called with block after block."""
+    """A stage of a job: opened once in each worker, then called with block after block. `tally`
+    counts what became of what came in, since the worker started."""
 
     live: Live
+    tally: Counter[str] = field(default_factory=Counter)
+    COUNTS: ClassVar[tuple[str, ...]] = ()
 
     @property
     def world(self) -> World:
@@ -52,6 +59,11 @@ class Stage:
         """Connect to what the stage needs. Raises DependencyFailed when that is away."""
         self.world.bind()
 
+    def gauges(self) -> dict[str, Callable[[], int]]:
+        """Numbers to watch, by name."""
+        counts = {name: functools.partial(self.tally.__getitem__, name) for name in self.COUNTS}
+        return {**counts, **self.world.gauges()}
+
     def __call__(self, block: bytes) -> bytes:
         """A parcel for the outputs of the stage."""
         raise NotImplementedError
@@ -61,11 +73,15 @@ class ConvertStage(Stage):
     """Records of device topics to those of vehicle topics, dead letters and unbound uploads."""
 
     OUTPUTS = (OUT_RECORD,)
+    COUNTS = ("uploads_in", "uploads_good", "uploads_dead")
 
     def __call__(self, block: bytes) -> bytes:
         raw, _ = raw_batch(block)
         decoder, snapshot = self.world.now()
         good, dead = decode_by_topic(raw, decoder)
+        self.tally["uploads_in"] += raw.num_rows
+        self.tally["uploads_good"] += sum(len(uploads) for uploads in good)
+        self.tally["uploads_dead"] += dead.num_rows
         parts = [dead_records(dead, self.world.schema_id("dead-letters"))]
         for uploads in good:
             schema_id = self.world.schema_id(f"vehicle-{uploads.message_type}")
@@ -79,6 +95,7 @@ class LookStage(Stage):
     """Records to what each upload says by itself: contributions, register rows, late uploads."""
 
     OUTPUTS = (CONTRIBUTIONS, REGISTERED, OUT_RECORD)
+    COUNTS = ("uploads_in", "uploads_counted", "uploads_dead", "uploads_late", "samples")
 
     def __call__(self, block: bytes) -> bytes:
         raw, headers = raw_batch(block)
@@ -89,6 +106,12 @@ class LookStage(Stage):
             copies(raw, np.asarray(look.register.column("line"))[look.late], LATE_TOPIC, "late")
             for look in found.looks
         ]
+        self.tally["uploads_in"] += raw.num_rows
+        self.tally["uploads_dead"] += found.dead.num_rows
+        for look in found.looks:
+            self.tally["uploads_counted"] += look.settled.good
+            self.tally["uploads_late"] += int(look.late.sum())
+            self.tally["samples"] += look.settled.telemetry.num_rows
         return parcel(
             [
                 *((0, first_contributions(look)) for look in found.looks),
@@ -102,17 +125,21 @@ class ReviseStage(Stage):
     """Whole dossiers to the contributions of all uploads in them that neighbours have a say in."""
 
     OUTPUTS = (CONTRIBUTIONS,)
+    COUNTS = ("uploads_judged", "uploads_settled_again")
 
     def __call__(self, block: bytes) -> bytes:
         decoder, terminals = self.world.now()
+        dossiers = read_block(block, DOSSIER)
         revised = revise(
-            read_block(block, DOSSIER),
+            dossiers,
             self.world.read_again,
             decoder,
             terminals.bindings,
             self.live.rules,
             self.live.lateness_ms,
         )
+        self.tally["uploads_judged"] += dossiers.num_rows
+        self.tally["uploads_settled_again"] += int(np.asarray(revised.column("last")).sum())
         return parcel([(0, revised)])
 
 
@@ -120,6 +147,7 @@ class MinutesStage(Stage):
     """All partials of changed minutes to records of `vehicle-minutes`."""
 
     OUTPUTS = (OUT_RECORD,)
+    COUNTS = ("minutes_published", "minutes_emptied")
 
     def open(self) -> None:
         """Bindings are not needed here."""
@@ -131,6 +159,8 @@ class MinutesStage(Stage):
         minutes = merged(parts)
         schema_id = self.world.schema_id(MINUTES_TOPIC)
         gone = rows.filter(empty)
+        self.tally["minutes_published"] += minutes.num_rows
+        self.tally["minutes_emptied"] += gone.num_rows
         return parcel(
             [
                 (0, _minute_records(minute_keys(minutes), encode_minutes(minutes, schema_id))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 import pyarrow as pa
 
@@ -40,6 +41,19 @@ class World:
             raise RuntimeError("the stage did not bind before its first batch")
         snapshot = self._holder.current
         return Decoder(self._live.rules.bounds, snapshot.known, self.writers), snapshot
+
+    def gauges(self) -> dict[str, Callable[[], int]]:
+        """Numbers to watch: how old the bindings are, and how long schemas were waited for."""
+        stalls = self.writers.stalls
+        watched: dict[str, Callable[[], int]] = {
+            "registry_stalled_s": lambda: round(stalls.seconds),
+        }
+        holder = self._holder
+        if holder is not None:
+            watched["bindings_age_s"] = lambda: round(holder.age_s)
+            watched["bindings_version_ms"] = lambda: holder.version_ms
+            watched["bindings_failed_reads"] = lambda: holder.failures
+        return watched
 
     def read_again(self, places: pa.RecordBatch) -> pa.RecordBatch:
         """Records of device topics by place (columns topic, partition, offset), those that their

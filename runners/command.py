@@ -27,6 +27,7 @@ from runners.schemas_command import schemas
 from runners.screen import Instant, bar, console, zoned
 from runners.simulate_command import simulate
 from runners.stack.command import stack
+from runners.tail_command import tail
 from runners.topics_command import topics
 
 DONE, UNBALANCED, WRONG, FAILED, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
@@ -49,23 +50,28 @@ def odograph() -> None:
 odograph.add_command(simulate)
 odograph.add_command(stack)
 odograph.add_command(topics)
+topics.add_command(tail)
 odograph.add_command(database)
 odograph.add_command(schemas)
 
 
 @odograph.command(context_settings={"ignore_unknown_options": True})
-@click.option("--archive", required=True, help="Folder or s3:// prefix that holds topics/.")
+@click.option("--archive", help="Folder or s3:// prefix that holds topics/.")
+@click.option("--kafka", "brokers", help="Read the device topics at host:port,… instead.")
+@click.option("--offsets", help="Of them only topic:partition=first..last,… in whole blocks.")
 @click.option("--bindings", required=True, help="CSV or Parquet: which terminal sat where, when.")
 @click.option("--lake", required=True, help="Folder or s3:// prefix of the tables.")
 @click.option("--types", default="", help="Only these, such as gps,log [all].")
 @click.option("--from", "start", type=Instant(), help="First arrival hour to read.")
-@click.option("--to", "end", type=Instant(), help="End of arrival, exclusive.")
+@click.option("--to", "end", type=Instant(), help="End of arrival, exclusive; or now.")
 @click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML settings.")
 @click.option("--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Write it here.")
 @click.option("--runner", default="DirectRunner", show_default=True, help="Any Beam runner.")
 @click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
 def backfill(
-    archive: str,
+    archive: str | None,
+    brokers: str | None,
+    offsets: str | None,
     bindings: str,
     lake: str,
     types: str,
@@ -76,18 +82,19 @@ def backfill(
     runner: str,
     beam_args: tuple[str, ...],
 ) -> None:
-    """Turn an archive of device messages into lake tables.
+    """Turn an archive of device messages, or the device topics themselves, into lake tables.
 
     Running it again, over parts, or in another order gives the same tables. Options it does not
     know go to Beam, such as --direct_num_workers 2 --direct_running_mode multi_processing.
     """
     config = load_config(config_path)
     with quiet():
-        from runners.backfill import balances, run_backfill
+        from runners.backfill import balances, run_backfill, source
+    place, spans = source(archive, brokers, offsets, config)
     wanted = [name.strip() for name in types.split(",") if name.strip()]
     with watching() as watch:
         result = run_backfill(
-            archive,
+            place,
             bindings,
             lake,
             wanted,
@@ -96,6 +103,7 @@ def backfill(
             config,
             ["--runner", runner, *beam_args],
             watch,
+            spans,
         )
     if ledger:
         text = json.dumps(result, indent=1) + "\n"
