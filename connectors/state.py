@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -34,13 +34,16 @@ _COMPACT = pa.ipc.IpcWriteOptions(compression="lz4")
 @dataclass(frozen=True)
 class ObjectRecord:
     """What is known of an archive object that was read into this lake: the archive it was read
-    from, the message types wanted of it, its lake files and the hours it adds minutes to."""
+    from (`kafka://` and the brokers, where it came from there), the message types wanted of it,
+    its lake files, the hours it adds minutes to, and [first, end) of its offsets where they are
+    known."""
 
     name: str
     archive: str
     types: list[str]
     files: list[str]
     hours: list[int]
+    offsets: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class State:
     def registered(self, own: Iterable[str]) -> dict[str, int]:
         """Bytes of register of `own` archive objects and of all with facts in this lake, by name
         and sorted."""
-        known = {name for name, _ in self._stored("objects", ".json")} | set(own)
+        known = {*self.known(), *own}
         return {name: size for name, size in self._stored("register", ".arrow") if name in known}
 
     def _stored(self, kind: str, suffix: str) -> Iterator[tuple[str, int]]:
@@ -116,6 +119,16 @@ class State:
             if data is not None:
                 return ObjectRecord(**json.loads(data.to_pybytes()))
         return None
+
+    def known(self) -> list[str]:
+        """Names of all objects that were settled, sorted."""
+        return [name for name, _ in self._stored("objects", ".json")]
+
+    def reached(self, name: str) -> int | None:
+        """The offset behind the last one settled of an object; None where it is not known."""
+        data = self.folder.read(f"objects/{name}.json")
+        offsets = json.loads(data.to_pybytes()).get("offsets") if data is not None else None
+        return offsets[1] if offsets else None
 
     def begin(self, record: ObjectRecord) -> None:
         """Note what an object may have left in the lake from now on, whatever happens."""

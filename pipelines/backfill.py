@@ -1,4 +1,5 @@
-"""The backfill job: an archive of device messages becomes lake tables. Any Beam runner.
+"""The backfill job: an archive of device messages, or a range of the device topics themselves,
+becomes lake tables. Any Beam runner.
 
 Between steps travel references, verdicts and counts; samples wait in the spool. So memory does
 not grow with the archive.
@@ -14,8 +15,10 @@ import apache_beam as beam
 import pyarrow as pa
 
 from connectors.archive import ArchiveObject
+from connectors.blocks import Block
 from pipelines.batches import BatchCoder as BatchCoder
 from pipelines.job import Job, Scanned
+from pipelines.scan import scan
 from pipelines.steps import (
     COUNTS,
     Context,
@@ -23,7 +26,6 @@ from pipelines.steps import (
     gather,
     judge_terminals,
     merge_minutes,
-    scan,
     settle_object,
 )
 
@@ -31,13 +33,13 @@ Verdicts = tuple[str, pa.RecordBatch]
 
 
 def build(
-    pipeline: beam.Pipeline, job: Job, objects: Iterable[ArchiveObject]
+    pipeline: beam.Pipeline, job: Job, sources: Iterable[ArchiveObject | Block]
 ) -> beam.PCollection[dict[str, Any]]:
     """The whole job; its one element is the ledger."""
     scanned = (
         pipeline
-        | "archive objects" >> beam.Create(list(objects), reshuffle=True)
-        | "scan" >> beam.Map(scan_with, job)
+        | "archive objects" >> beam.Create(list(sources), reshuffle=True)
+        | "scan" >> beam.FlatMap(scan_with, job)
     )
     context = scanned | "all are read" >> beam.CombineGlobally(Gather(job))
     verdicts = (
@@ -69,9 +71,9 @@ def build(
     )
 
 
-def scan_with(one: ArchiveObject, job: Job) -> Scanned:
-    """Step 1 on one object."""
-    return scan(job, one)
+def scan_with(source: ArchiveObject | Block, job: Job) -> list[Scanned]:
+    """Step 1 on one object or block."""
+    return scan(job, source)
 
 
 def settle_with(group: tuple[str, dict[str, Any]], job: Job) -> list[SettledObject]:

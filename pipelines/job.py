@@ -9,10 +9,14 @@ from typing import Any
 
 from connectors.archive import ArchiveObject
 from connectors.bindings import Terminals, load_bindings
+from connectors.blocks import SCHEME
 from connectors.files import DependencyFailed, Folder, S3Settings, folder
+from connectors.registry import RegistrySchemas
+from connectors.settings import KafkaSettings, RegistrySettings
 from connectors.state import State
 from schemas import MESSAGE_TYPES
 from transforms.decode import Decoder
+from transforms.decode_avro import WriterSchemas
 from transforms.rules import Rules
 
 
@@ -46,7 +50,8 @@ def _terminals(path: str, settings: S3Settings) -> Terminals:
 
 @dataclass(frozen=True)
 class Job:
-    """One backfill: where from, where to, by which rules. Uris as the user wrote them."""
+    """One backfill: where from, where to, by which rules. Uris as the user wrote them; `archive`
+    may be `kafka://` and the brokers, which `kafka` says how to speak to."""
 
     archive: str
     bindings: str
@@ -58,6 +63,18 @@ class Job:
     schemas: str | None = None
     judge_within_days: float | None = None
     settings: S3Settings = field(default_factory=S3Settings)
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    registry: RegistrySettings = field(default_factory=RegistrySettings)
+
+    @property
+    def live(self) -> bool:
+        """Whether it reads device topics themselves."""
+        return self.archive.startswith(SCHEME)
+
+    @property
+    def brokers(self) -> KafkaSettings:
+        """The cluster it reads from."""
+        return self.kafka.model_copy(update={"bootstrap": self.archive.removeprefix(SCHEME)})
 
     @property
     def topics(self) -> Folder:
@@ -86,8 +103,11 @@ class Job:
 
     @property
     def decoder(self) -> Decoder:
-        """How raw messages are read."""
-        writers = SchemaDirectory(self.schemas, self.settings)
+        """How raw messages are read; writer schemas come from the schema directory where there
+        is one, else from the registry."""
+        writers: WriterSchemas = SchemaDirectory(self.schemas, self.settings)
+        if self.schemas is None and self.registry.url is not None:
+            writers = RegistrySchemas(self.registry)
         return Decoder(self.rules.bounds, self.terminals.known, writers)
 
 
@@ -105,3 +125,4 @@ class Scanned:
     dropped: int
     broken: str | None
     files: tuple[str, ...]
+    offsets: tuple[int, ...] = ()

@@ -1,6 +1,6 @@
-"""The four steps of a backfill as plain functions; any engine, or none, can call them.
+"""The steps of a backfill as plain functions; any engine, or none, can call them.
 
-scan: an archive object -> spool, register rows, dead letters
+scan: an archive object or a block of Kafka -> spool, register rows, dead letters (`scan.py`)
 judge: terminals -> verdicts on uploads
 settle: an object's spool and verdicts -> telemetry rows and minute partials
 merge_minutes: an hour's partials -> vehicle minutes
@@ -8,130 +8,30 @@ merge_minutes: an hour's partials -> vehicle minutes
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 
-from connectors.archive import ArchiveObject, BrokenObject, parse_name, read_object
+from connectors.archive import ArchiveObject, parse_name
+from connectors.blocks import Block
+from connectors.kafka import begin_offsets
 from connectors.lake import TableWriter, hour_folder, rewrite
 from connectors.state import BUCKETS, ObjectRecord
 from pipelines.job import Job, Scanned
-from schemas import MESSAGE_TYPES
+from pipelines.scan import Spool, scan
 from transforms.arrays import single
-from transforms.container import Block, decode_block
-from transforms.decode import decode
 from transforms.judge import SCHEMA as VERDICTS
 from transforms.judge import judge
 from transforms.minutes import merge
-from transforms.register import bucket_of, enroll
-from transforms.settle import Prepared, prepare, settle
-from transforms.uploads import Uploads, concat_uploads
+from transforms.register import bucket_of
+from transforms.settle import settle
 
 REGISTER_BYTES_PER_JUDGEMENT = 16 << 20
 PARTIALS_PER_MERGE = 150_000
 COUNTS = ("in", "good", "dead", "duplicate", "late", "filtered", "samples", "duplicate_samples")
-
-
-def scan(job: Job, one: ArchiveObject) -> Scanned:
-    """Read, decode and check one object; its samples wait in the spool for their verdicts."""
-    register: list[pa.RecordBatch] = []
-    dead = filtered = dropped = 0
-    broken = None
-    types = types_of(job, one)
-    spool = Spool(job, one)
-    with TableWriter(job.tables, one.lake_name, job.zone) as letters:
-        try:
-            for batch in read_object(job.topics, one, job.rules.bounds.max_dead_letter_bytes):
-                container = isinstance(batch, Block)
-                outcome = (decode_block if container else decode)(batch, job.decoder)
-                dead += outcome.dead.num_rows
-                letters.write_hour("dead_letters", outcome.dead, int(one.hour))
-                for uploads in by_type(outcome.good):
-                    if uploads.message_type not in types:
-                        filtered += len(uploads)
-                        continue
-                    prepared = prepare(uploads, job.rules)
-                    dropped += int(prepared.dropped.sum())
-                    register.append(enroll(prepared.uploads))
-                    spool.put(prepared)
-        except BrokenObject as error:
-            broken = str(error)
-    uploads = job.state.write_register(one.name, register)
-    return Scanned(one, types, uploads, dead, filtered, dropped, broken, tuple(letters.files))
-
-
-def types_of(job: Job, one: ArchiveObject) -> tuple[str, ...]:
-    """Message types wanted of an object, by this run or by an earlier one: leaving a type out
-    leaves what the lake has of it."""
-    before = None if job.types == MESSAGE_TYPES else job.state.record(one.name)
-    earlier = before.types if before else []
-    return tuple(name for name in MESSAGE_TYPES if name in job.types or name in earlier)
-
-
-def by_type(parts: Iterable[Uploads]) -> list[Uploads]:
-    """Decoded parts joined to one `Uploads` a message type."""
-    groups: dict[str, list[Uploads]] = defaultdict(list)
-    for part in parts:
-        groups[part.message_type].append(part)
-    return [concat_uploads(groups[name]) for name in sorted(groups)]
-
-
-@dataclass
-class Spool:
-    """Prepared uploads of one object between scan and settle, as Arrow IPC."""
-
-    job: Job
-    one: ArchiveObject
-    parts: int = 0
-
-    @property
-    def _stem(self) -> str:
-        return hashlib.sha256(self.one.name.encode()).hexdigest()[:24]
-
-    def put(self, prepared: Prepared) -> None:
-        """Append a batch."""
-        uploads = prepared.uploads
-        head = uploads.head.append_column("dropped", pa.array(prepared.dropped))
-        rows = uploads.rows.append_column("sample_idx", pa.array(prepared.sample_idx))
-        rows = rows.append_column("step_m", pa.array(prepared.step_m))
-        name = f"{self._stem}/{self.parts:06d}-{uploads.message_type}"
-        self.parts += 1
-        with self.job.scratch.whole(name) as stream:
-            for batch in (head, rows):
-                with pa.ipc.new_stream(stream, batch.schema) as writer:
-                    writer.write_batch(batch)
-
-    def take(self) -> Iterator[Prepared]:
-        """The batches in order."""
-        folder = self.job.scratch.child(self._stem)
-        for name, _ in folder.names():
-            stream = pa.BufferReader(folder.read(name))
-            head, rows = _next_batch(stream), _next_batch(stream)
-            sample_idx, step_m = np.asarray(rows.column(-2)), np.asarray(rows.column(-1))
-            message_type = name.partition("-")[2]
-            uploads = Uploads(message_type, _without(head, 1), _without(rows, 2))
-            yield Prepared(uploads, sample_idx, step_m, np.asarray(head.column("dropped")))
-
-    def drop(self) -> None:
-        """Delete what waited."""
-        self.job.scratch.child(self._stem).clear()
-
-
-def _next_batch(stream: pa.NativeFile) -> pa.RecordBatch:
-    """The one batch of the next Arrow stream in a file of several."""
-    with pa.ipc.open_stream(stream) as reader:
-        batch = reader.read_next_batch()
-        reader.read_all()
-    return batch
-
-
-def _without(batch: pa.RecordBatch, last: int) -> pa.RecordBatch:
-    return batch.select(batch.schema.names[:-last])
 
 
 @dataclass(frozen=True)
@@ -204,13 +104,14 @@ def settle_object(
     if scanned is None:
         if not job.state.is_begun(name) and verdicts.equals(job.state.verdicts(name)):
             return None
-        again = _origin(job, before)
-        if again is None:
-            reason = "verdicts changed, but the archive it came from is gone; its facts stay"
+        origin = _origin(job, before)
+        if origin is None:
+            reason = "verdicts changed, but what it came from is gone; its facts stay"
             hours = set(before.hours if before else ())
             return SettledObject(hours, broken=(name, reason), own=False)
-        job = again
-        scanned = scan(job, parse_name(name, job.zone))
+        job, source = origin
+        again = [one for one in scan(job, source) if one.one.name == name]
+        scanned = again[0]
     one = scanned.one
     counts = dict.fromkeys(COUNTS, 0)
     spool = Spool(job, one)
@@ -251,19 +152,29 @@ def _sorted_verdicts(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=VERDICTS)
 
 
-def _origin(job: Job, before: ObjectRecord | None) -> Job | None:
-    """The job as if it read the archive the object came from; None when that is gone."""
+def _origin(job: Job, before: ObjectRecord | None) -> tuple[Job, ArchiveObject | Block] | None:
+    """The job as if it read where the object came from, and what to read there; None when that
+    is gone. What came from Kafka may lie in this run's archive by now, under the same name."""
     if before is None:
         return None
+    one = parse_name(before.name, job.zone)
     again = replace(job, archive=before.archive, types=tuple(before.types))
-    return again if again.topics.child(before.name).exists() else None
+    if again.live and not job.live and job.topics.child(one.name).exists():
+        again = replace(again, archive=job.archive)
+    if not again.live:
+        return (again, one) if again.topics.child(one.name).exists() else None
+    block = Block(one.topic, one.partition, *before.offsets, int(one.first_offset))
+    held = begin_offsets(again.brokers, [one.topic])
+    is_held = held.get((one.topic, one.partition), block.end) <= block.start
+    return (again, block) if is_held else None
 
 
 def _record(job: Job, scanned: Scanned, facts: TableWriter, partials: TableWriter) -> ObjectRecord:
     state = "_state/"
     files = sorted([*facts.files, *scanned.files, *(state + name for name in partials.files)])
-    hours = sorted(partials.hours)
-    return ObjectRecord(scanned.one.name, job.archive, list(scanned.types), files, hours)
+    hours, offsets = sorted(partials.hours), list(scanned.offsets)
+    types = list(scanned.types)
+    return ObjectRecord(scanned.one.name, job.archive, types, files, hours, offsets)
 
 
 def _either(record: ObjectRecord, before: ObjectRecord | None) -> ObjectRecord:

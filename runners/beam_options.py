@@ -11,7 +11,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from runners.config import BadArguments
 
-OURS = ("--archive", "--bindings", "--lake", "--types", "--from", "--to", "--config", "--ledger")
+OURS = (
+    *("--archive", "--kafka", "--offsets", "--bindings", "--lake"),
+    *("--types", "--from", "--to", "--config", "--ledger"),
+)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -16,13 +16,15 @@ console = Console(stderr=True)
 
 
 class Instant(click.ParamType):
-    """An ISO date or time; without a zone it is meant in the fleet's."""
+    """An ISO date or time, or `now`; without a zone it is meant in the fleet's."""
 
     name = "ISO"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
+        if value == "now":
+            return datetime.now(UTC)
         try:
             return value if isinstance(value, datetime) else datetime.fromisoformat(value)
         except ValueError:
