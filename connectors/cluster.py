@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from connectors.kafka import REQUEST_S, Troubles, admin, asking, bootstrap
 from connectors.settings import BadSettings, KafkaSettings
 from connectors.topics import Topic
 
+SHOWN_AFTER_S = 0.2
 CREATE, ALTER, BY_HAND = "create", "alter", "by hand"
 
 
@@ -68,6 +70,8 @@ def apply(kafka: KafkaSettings, topics: Sequence[Topic], allow_repartition: bool
         changes = _of(planned.drifts, ALTER, topic.name)
         if changes:
             cluster.alter(topic.name, changes)
+    if any(drift.action != BY_HAND for drift in planned.drifts):
+        cluster.wait(topics)
     return planned
 
 
@@ -124,6 +128,17 @@ class Cluster:
             else:
                 drifts += _creation(topic)
         return Plan(tuple(drifts), tuple(self._warnings(sorted(metadata.brokers), topics)))
+
+    def wait(self, topics: Sequence[Topic]) -> None:
+        """Wait until brokers show what they have accepted, which takes them a moment."""
+        deadline = time.monotonic() + REQUEST_S
+        while left := [one for one in self.plan(topics).drifts if one.action != BY_HAND]:
+            if time.monotonic() > deadline:
+                raise DependencyFailed(
+                    f"Kafka at {bootstrap(self.settings)} accepted the changes, but still shows"
+                    f" {left[0].topic} {left[0].setting} {left[0].found}: look at its log"
+                )
+            time.sleep(SHOWN_AFTER_S)
 
     def _configs(self, resources: Sequence[tuple[Any, str]]) -> dict[str, dict[str, str]]:
         asked = [ConfigResource(kind, name) for kind, name in resources]

@@ -352,17 +352,21 @@ def test_many_threads_ask_for_a_cold_id_once(registry):
     assert answers == [schema] * 16 and len(asked) == 1
 
 
-def test_the_id_to_write_with_is_that_of_exactly_our_schema(registry):
+def test_the_id_to_write_with_is_that_of_exactly_our_schema(registry, monkeypatch):
     settings = RegistrySettings(url=registry.address, give_up_s=30)
-    subject_schema = load(SCHEMA_OF["vehicle-gps"]).avro
-    number = register(settings, "vehicle-gps-value", subject_schema)
-    newer = copy.deepcopy(subject_schema)
+    topic = f"test-{secrets.token_hex(4)}"
+    monkeypatch.setitem(SCHEMA_OF, topic, "vehicle_gps")
+    ours = load("vehicle_gps").avro
+    number = register(settings, f"{topic}-value", ours)
+    newer = copy.deepcopy(ours)
     newer["fields"].append({"name": "more", "type": ["null", "string"], "default": None})
-    assert register(settings, "vehicle-gps-value", newer) != number
-    assert ids(settings, ["vehicle-gps"]) == {"vehicle-gps": number}
+    assert register(settings, f"{topic}-value", newer) != number
+    assert ids(settings, [topic]) == {topic: number}
 
 
-def test_a_schema_that_is_not_registered_is_named_with_what_to_do(registry):
+def test_a_schema_that_is_not_registered_is_named_with_what_to_do(registry, monkeypatch):
     settings = RegistrySettings(url=registry.address, give_up_s=5)
-    with pytest.raises(DependencyFailed, match=r"vehicle-boot-value.*schemas register"):
-        latest_id(settings, "vehicle-boot")
+    topic = f"test-{secrets.token_hex(4)}"
+    monkeypatch.setitem(SCHEMA_OF, topic, "vehicle_boot")
+    with pytest.raises(DependencyFailed, match=rf"{topic}-value.*schemas register"):
+        latest_id(settings, topic)
