@@ -60,7 +60,8 @@ def check(folder: Path, pins: Path, whole: bool = True) -> None:
     Raises DependencyFailed that names the file, what it should be and what it is; with `whole`,
     also for a pinned file that is not there.
     """
-    expected = dict(reversed(line.split()) for line in pins.read_text().splitlines() if line)
+    lines = [line.split() for line in pins.read_text().splitlines()]
+    expected = {name: digest for digest, name in lines}
     found = {path.name: path for path in folder.iterdir() if path.is_file()}
     for name, path in sorted(found.items()):
         with path.open("rb") as source:

@@ -125,7 +125,7 @@ def down(names: tuple[str, ...], data: Path, wipe: bool) -> None:
 def fetch(names: tuple[str, ...]) -> None:
     """Fetch what NAMES, or all servers, are made of, and start nothing."""
     cache = default_cache()
-    for name, server in build(Path(), cache, Choice({name: 1 for name in names or NAMES})).items():
+    for name, server in build(Path(), cache, Choice(dict.fromkeys(names or NAMES, 1))).items():
         click.echo(f"{name:9} {server.fetch()}")
 
 

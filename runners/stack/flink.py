@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 
@@ -20,20 +21,18 @@ from runners.stack import java
 from runners.stack.artefacts import run
 from runners.stack.processes import LOOPBACK, Process, require_free
 
+OPENED = """\
+java.lang java.net java.io java.nio sun.nio.ch java.lang.reflect java.text java.time java.util
+java.util.concurrent java.util.concurrent.atomic java.util.concurrent.locks
+"""
 JAVA_OPTIONS = " ".join(
     [
         "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
         "--add-exports=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
-        *(
-            f"--add-opens=java.base/{package}=ALL-UNNAMED"
-            for package in (
-                "java.lang java.net java.io java.nio sun.nio.ch java.lang.reflect java.text "
-                "java.time java.util java.util.concurrent java.util.concurrent.atomic "
-                "java.util.concurrent.locks"
-            ).split()
-        ),
+        *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED.split()),
     ]
 )
+FIND_HOME = "import importlib.util as u; print(*u.find_spec('pyflink').submodule_search_locations)"
 
 
 def flink_python() -> Path:
@@ -70,8 +69,8 @@ class Flink:
     options: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
 
-    name = "flink"
-    span = 3
+    name: ClassVar[str] = "flink"
+    span: ClassVar[int] = 3
 
     @property
     def job_manager(self) -> Process:
@@ -107,8 +106,7 @@ class Flink:
         """Flink's home in the PyFlink environment."""
         java.fetch(self.cache)
         python = str(flink_python())
-        code = "import importlib.util as u; print(u.find_spec('pyflink').submodule_search_locations[0])"
-        return Path(run([python, "-c", code], f"{python} has no PyFlink").split()[-1])
+        return Path(run([python, "-c", FIND_HOME], f"{python} has no PyFlink").split()[-1])
 
     def start(self) -> None:
         """Start all processes that are not running; `ready` waits for them."""

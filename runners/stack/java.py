@@ -1,4 +1,4 @@
-"""The JVM of all JVM servers: a Java 21 runtime that pip carries, so nobody needs to install one."""
+"""The JVM of all JVM servers: a Java 21 runtime that pip carries, so nobody installs one."""
 
 from __future__ import annotations
 

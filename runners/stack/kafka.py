@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -46,8 +47,8 @@ class Kafka:
     port: int = 9092
     heap_mb: int = 512
 
-    name = "kafka"
-    span = 2
+    name: ClassVar[str] = "kafka"
+    span: ClassVar[int] = 2
 
     @property
     def process(self) -> Process:

@@ -9,6 +9,7 @@ import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import psycopg
 
@@ -30,8 +31,8 @@ class Postgres:
     cache: Path
     port: int = 5432
 
-    name = "postgres"
-    span = 1
+    name: ClassVar[str] = "postgres"
+    span: ClassVar[int] = 1
 
     @property
     def process(self) -> Process:

@@ -111,9 +111,9 @@ def marked(folder: Path) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         try:
             mark = process.environ().get(MARK)
-            if mark and Path(mark).is_relative_to(folder):
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    yield process
+            ours = mark is not None and Path(mark).is_relative_to(folder)
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
         except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
             continue
 

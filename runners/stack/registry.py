@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from runners.stack import java
 from runners.stack.artefacts import PINS, kept, maven_archive
@@ -24,8 +25,8 @@ class Registry:
     port: int = 8085
     heap_mb: int = 256
 
-    name = "registry"
-    span = 2
+    name: ClassVar[str] = "registry"
+    span: ClassVar[int] = 2
 
     @property
     def process(self) -> Process:

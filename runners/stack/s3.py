@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow.fs
 
@@ -32,8 +33,8 @@ class S3:
     cache: Path
     port: int = 7070
 
-    name = "s3"
-    span = 1
+    name: ClassVar[str] = "s3"
+    span: ClassVar[int] = 1
 
     @property
     def process(self) -> Process:

@@ -54,9 +54,7 @@ def up(
         for name in fresh:
             say(f"waiting for {name}")
             servers[name].ready()
-            if isinstance(servers[name], S3):
-                for bucket in BUCKETS:
-                    servers[name].make_bucket(bucket)
+            _make_buckets(servers[name])
         for name in wanted.ports:
             if name in running:
                 say(f"{name} is already running")
@@ -156,6 +154,12 @@ def settings_file(data: Path, servers: dict[str, Server]) -> str:
         settings["s3"] = {"endpoint": store.address, "region": REGION}
     head = "# Written by `odograph stack up`, again each time.\n"
     return head + yaml.safe_dump(settings, sort_keys=False)
+
+
+def _make_buckets(server: Server) -> None:
+    if isinstance(server, S3):
+        for bucket in BUCKETS:
+            server.make_bucket(bucket)
 
 
 def _merged(before: Choice | None, wanted: Choice, alive: set[str]) -> Choice:

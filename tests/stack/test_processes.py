@@ -21,11 +21,8 @@ from runners.stack.processes import (
 )
 
 SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(600)"]
-PARENT = [
-    sys.executable,
-    "-c",
-    f"import subprocess, time; subprocess.Popen({SLEEP!r}, start_new_session=True); time.sleep(600)",
-]
+HAVE_CHILD = f"import subprocess, time; subprocess.Popen({SLEEP!r}, start_new_session=True); "
+PARENT = [sys.executable, "-c", HAVE_CHILD + "time.sleep(600)"]
 
 
 @pytest.fixture
