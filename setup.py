@@ -64,6 +64,7 @@ setup(
     package_data={
         "connectors": ["sql/*.sql"],
         "schemas": ["avro/*.avsc"],
+        "runners.flink": ["*.jar"],
         "runners.stack": ["pins/*", "pins/*/*"],
     },
     install_requires=CORE,
