@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("schemas", "transforms", "connectors", "pipelines", "runners")
-LEFT_OUT = {"__pycache__", "build", "demo", "dist", "node_modules"}
+LEFT_OUT = {"__pycache__", "build", "demo", "dist", "node_modules", "target"}
 
 
 def files() -> Iterator[Path]:
