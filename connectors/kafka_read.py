@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ NEAR = 500
 _POLL_S = 0.1
 _FIRST_LOOK = 100
 _NAMED = 5
+log = logging.getLogger(__name__)
 _DELETED = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
 
@@ -77,7 +79,7 @@ def read_range(
 ) -> Iterator[pa.RecordBatch]:
     """Messages with offsets in [start, end), in order, as batches of `transforms.raw.SCHEMA`
     (`object` and `arrival_hour` null, `line` the offset). Offsets that compaction or a transaction
-    took are passed over.
+    took are passed over. A message with a header name that is not UTF-8 comes without headers.
 
     Raises OffsetsGone where the partition begins after `start` or ends before `end`,
     DependencyFailed when brokers do not answer or a transaction before `end` stays open.
@@ -261,6 +263,20 @@ def _batch(messages: Sequence[Message]) -> pa.RecordBatch:
         pa.array([one.value() for one in messages], pa.binary()),
         pa.nulls(count, pa.int64()),
         constant(False, count, pa.bool_()),
-        pa.array([one.headers() for one in messages], SCHEMA.field("headers").type),
+        pa.array(list(map(_headers, messages)), SCHEMA.field("headers").type),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _headers(message: Message) -> list[tuple[str, bytes | None]] | None:
+    """The headers of a message; None where a name is not UTF-8, which the client cannot give.
+    It must not be asked twice: after the first refusal it crashes."""
+    try:
+        headers: list[tuple[str, bytes | None]] | None = message.headers()
+    except (UnicodeDecodeError, SystemError) as error:
+        if isinstance(error, SystemError) and not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+        where = f"{message.topic()}-{message.partition()} offset {message.offset()}"
+        log.warning("%s: headers left out, for the name of one is not UTF-8", where)
+        return None
+    return headers

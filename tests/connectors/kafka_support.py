@@ -1,10 +1,12 @@
 """Topics and messages for tests of Kafka, and a broker that wants TLS and a password."""
 
-import contextlib
+import ctypes
 import secrets
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
+import confluent_kafka
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -50,6 +52,27 @@ def transaction(server, topic, values, end="commit"):
     return producer
 
 
+def send_with_header_name(server, topic, name):
+    """Sends one message with a header name of any bytes, which the Python client cannot."""
+    beside = Path(confluent_kafka.__file__).parents[1] / "confluent_kafka.libs"
+    native = ctypes.CDLL(str(next(beside.glob("librdkafka*"))))
+    for function in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_headers_new"):
+        getattr(native, function).restype = ctypes.c_void_p
+    reason = ctypes.create_string_buffer(512)
+    conf = ctypes.c_void_p(native.rd_kafka_conf_new())
+    native.rd_kafka_conf_set(conf, b"bootstrap.servers", server.address.encode(), reason, 512)
+    client = ctypes.c_void_p(native.rd_kafka_new(0, conf, reason, 512))
+    headers = ctypes.c_void_p(native.rd_kafka_headers_new(1))
+    size = ctypes.c_ssize_t
+    native.rd_kafka_header_add(headers, name, size(len(name)), b"v", size(1))
+    in_topic, in_partition, with_value, with_headers, end = 1, 3, 4, 10, 0
+    value = [with_value, b"value", ctypes.c_size_t(5)]
+    where = [in_topic, topic.encode(), in_partition, 0]
+    assert native.rd_kafka_producev(client, *where, *value, with_headers, headers, end) == 0
+    assert native.rd_kafka_flush(client, 30_000) == 0
+    native.rd_kafka_destroy(client)
+
+
 def until(true, seconds=60):
     """Waits until `true()`; what it returned."""
     deadline = time.monotonic() + seconds
@@ -73,13 +96,3 @@ class ChangedKafka(Kafka):
         more = self.more.format(port=self.port, controller=self.port + 1)
         place.write_text("\n".join([*kept, more]) + "\n")
         return place
-
-
-@contextlib.contextmanager
-def running(server):
-    server.start()
-    try:
-        server.ready()
-        yield server
-    finally:
-        server.stop()

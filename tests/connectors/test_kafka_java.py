@@ -10,10 +10,10 @@ from connectors.kafka import partitions
 from connectors.kafka_java import java_properties
 from connectors.settings import BadSettings, KafkaSettings
 from runners.stack import java
-from runners.stack.artefacts import default_cache
 from runners.stack.processes import free_port
 from tests.connectors.certificates import Authority
-from tests.connectors.kafka_support import ChangedKafka, new_topic, running
+from tests.connectors.kafka_support import ChangedKafka, new_topic
+from tests.servers import CACHE, running
 
 DOORS = "PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:%d,SSL://127.0.0.1:%d"
 MODULES = "org.apache.kafka.common.security"
@@ -64,11 +64,11 @@ class Secured:
         for name in SCRAM:
             settings[login.format(name.lower())] = f"{MODULES}.scram.ScramLoginModule required;"
         more = "\n".join(f"{name}={value}" for name, value in settings.items())
-        self.server = ChangedKafka(folder / "kafka", default_cache(), port=ports, more=more)
+        self.server = ChangedKafka(folder / "kafka", CACHE, port=ports, more=more)
 
     def command(self, tool, *words, heap="128m"):
         """A tool of Kafka, which is a real Java client."""
-        runtime = java.fetch(default_cache()) / "bin" / "java"
+        runtime = java.fetch(CACHE) / "bin" / "java"
         line = [runtime, f"-Xmx{heap}", "-cp", f"{self.server.fetch()}/*", tool, *words]
         return subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False)
 

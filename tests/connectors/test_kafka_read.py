@@ -16,17 +16,17 @@ from connectors.files import DependencyFailed
 from connectors.kafka import begin_offsets, end_offsets
 from connectors.kafka_read import Limits, OffsetsGone, Place, read_places, read_range
 from connectors.settings import BadSettings
-from runners.stack.artefacts import default_cache
 from runners.stack.kafka import Kafka
 from runners.stack.processes import free_port
 from tests.connectors.kafka_support import (
     new_topic,
-    running,
     send,
+    send_with_header_name,
     settings_of,
     transaction,
     until,
 )
+from tests.servers import CACHE, running
 from transforms.raw import SCHEMA
 
 
@@ -68,6 +68,17 @@ def test_a_message_is_read_exactly_with_its_place(kafka):
     }
     assert constant == {(topic, 1, None, None, None)}
     assert not any(row["is_line"] for row in rows)
+
+
+def test_a_header_name_that_is_no_text_costs_its_message_the_headers_and_nothing_else(kafka):
+    topic = new_topic(kafka)
+    readable = {"value": b"fine", "headers": [("a", b"b")]}
+    send(kafka, topic, [readable])
+    send_with_header_name(kafka, topic, b"\xff\xfe")
+    send(kafka, topic, [readable])
+    (batch,) = read_range(settings_of(kafka), topic, 0, 0, 3)
+    assert values([batch]) == [b"fine", b"value", b"fine"]
+    assert batch.column("headers").to_pylist() == [[("a", b"b")], None, [("a", b"b")]]
 
 
 def test_the_time_of_storing_is_the_timestamp_where_the_topic_says_so(kafka):
@@ -228,8 +239,8 @@ def test_a_place_that_was_compacted_away_is_named(kafka, compacted):
         list(read_places(settings_of(kafka), [Place(topic, 0, n) for n in (3, 4, 28)]))
 
 
-def test_a_read_goes_on_after_its_broker_was_killed_and_fails_when_it_stays_away(tmp_path):
-    with running(Kafka(tmp_path, default_cache(), port=free_port(2))) as server:
+def test_a_read_goes_on_after_its_broker_was_killed_and_fails_when_it_stays_away(servers):
+    with running(Kafka(servers / "killed", CACHE, port=free_port(2))) as server:
         topic = new_topic(server)
         send(server, topic, [(None, os.urandom(20_000)) for _ in range(5000)])
         settings = settings_of(server, **{"reconnect_backoff_max_ms": "500"})

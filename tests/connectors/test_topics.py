@@ -20,9 +20,9 @@ from connectors.topics import (
     Topic,
     declared,
 )
-from runners.stack.artefacts import default_cache
 from runners.stack.processes import free_port
-from tests.connectors.kafka_support import ChangedKafka, new_topic, running, settings_of
+from tests.connectors.kafka_support import ChangedKafka, new_topic, settings_of
+from tests.servers import CACHE, running
 from transforms.rules import Bounds
 
 ONE = TopicSettings(single_node=True, partitions=2)
@@ -99,10 +99,9 @@ def test_a_single_node_has_one_replica_whatever_else_is_said():
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory):
+def empty(servers):
     careless = "auto.create.topics.enable=true"
-    folder = tmp_path_factory.mktemp("kafka")
-    server = ChangedKafka(folder, default_cache(), port=free_port(2), more=careless)
+    server = ChangedKafka(servers / "careless", CACHE, port=free_port(2), more=careless)
     with running(server):
         yield server
 

@@ -10,9 +10,9 @@ import yaml
 
 import runners.command as command
 from connectors import registration
-from runners.stack.artefacts import default_cache
 from runners.stack.kafka import Kafka
 from runners.stack.processes import free_port
+from tests.servers import CACHE, running
 
 
 @pytest.fixture
@@ -33,14 +33,9 @@ def odograph(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory):
-    server = Kafka(tmp_path_factory.mktemp("kafka"), default_cache(), port=free_port(2))
-    server.start()
-    try:
-        server.ready()
+def empty(servers):
+    with running(Kafka(servers / "empty", CACHE, port=free_port(2))) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
