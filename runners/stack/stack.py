@@ -22,6 +22,7 @@ from runners.stack.servers import NAMES, NOTE, Choice, Server, build, noted
 
 SETTINGS = "odograph.yaml"
 BUCKETS = ("archive", "lake")
+START_S = 300.0
 RUNNING, STOPPED = "running", "stopped"
 
 
@@ -53,7 +54,7 @@ def up(
             servers[name].start()
         for name in fresh:
             say(f"waiting for {name}")
-            servers[name].ready()
+            servers[name].ready(START_S)
             _make_buckets(servers[name])
         for name in wanted.ports:
             if name in running:
