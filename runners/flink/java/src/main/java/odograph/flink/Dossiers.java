@@ -22,8 +22,8 @@ import org.apache.flink.table.data.utils.JoinedRowData;
  * dossier go on to be judged: all rows of one terminal in one block, with a growing version. Not
  * more often than every {@code everyMs}, and less often the thicker the dossier is.
  *
- * <p>{@link History} decides what is quiet; it may err towards judging once too often, never the
- * other way.
+ * <p>The first copy of an upload is remembered as long as any. {@link History} decides what is
+ * quiet; it may err towards judging once too often, never the other way.
  */
 public final class Dossiers extends AbstractStreamOperator<byte[]>
     implements OneInputStreamOperator<RowData, byte[]>,
@@ -115,12 +115,15 @@ public final class Dossiers extends AbstractStreamOperator<byte[]>
     if (first == null) {
       uploads.put(message, upload);
     } else {
+      uploads.put(message, first);
       copies.put(message + "|" + place(upload), upload);
       quiet = upload.getLong(CONTENT) == first.getLong(CONTENT) && !before(upload, first);
     }
+    boolean suspect = first != null && first.getByte(KIND) == History.SUSPECT;
     History known = History.of(history.value());
     long now = timers.currentProcessingTime();
-    quiet &= known.takes(upload, first == null, now, keepMs, debounceMs, rebootWindowMs);
+    RowData told = suspect ? first : upload;
+    quiet &= known.takes(told, first == null, now, keepMs, debounceMs, rebootWindowMs);
     if (!quiet && !known.waiting) {
       long delay = everyMs * (1 + known.size / ROWS_PER_INTERVAL);
       timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, now + delay);

@@ -232,6 +232,24 @@ class DossiersTest {
   }
 
   @Test
+  void theFirstCopyIsRememberedAsLongAsAny() throws Exception {
+    isQuiet(Upload.gps("t", "a", 10));
+    later(KEEP_MS - 2 * SOON_MS);
+    isQuiet(Upload.gps("t", "a", 10).received(20));
+    later(2 * SOON_MS);
+    isJudged(Upload.gps("t", "a", 10).received(30).content(2));
+  }
+
+  @Test
+  void aSuspectFirstCopyIsSuspectAsLongAsAny() throws Exception {
+    isJudged(Upload.gps("t", "a", 10).suspect());
+    later(KEEP_MS - 2 * SOON_MS);
+    isJudged(Upload.gps("t", "a", 10).received(20));
+    later(2 * SOON_MS);
+    isJudged(Upload.gps("t", "b", 11));
+  }
+
+  @Test
   void whatADifferingCopySaysIsRemembered() throws Exception {
     isQuiet(log("a", 10).odometer(100).received(20));
     isJudged(log("a", 10).odometer(2000).received(15).content(2));

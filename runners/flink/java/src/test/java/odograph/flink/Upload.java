@@ -70,6 +70,29 @@ final class Upload {
     return this;
   }
 
+  /**
+   * Values 1 on: terminal, message, kind, type, partition, offset, received, event, content,
+   * odometer, ignition; the last two may be empty.
+   */
+  static Upload of(String[] values) {
+    Upload upload =
+        new Upload(
+            values[1],
+            values[2],
+            Integer.parseInt(values[4]),
+            Byte.parseByte(values[3]),
+            Long.parseLong(values[8]));
+    upload.place(Integer.parseInt(values[5]), Long.parseLong(values[6]));
+    upload.received(Long.parseLong(values[7])).content(Long.parseLong(values[9]));
+    if (!values[10].isEmpty()) {
+      upload.odometer(Long.parseLong(values[10]));
+    }
+    if (!values[11].isEmpty()) {
+      upload.ignition(Integer.parseInt(values[11]));
+    }
+    return upload;
+  }
+
   RowData row() {
     return Support.row(
         terminal, message, kind, type, "message", partition, offset, receivedMs, eventMs, eventMs,

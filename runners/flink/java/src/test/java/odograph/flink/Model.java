@@ -1,0 +1,79 @@
+package odograph.flink;
+
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.util.StringJoiner;
+import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
+import org.apache.flink.table.data.RowData;
+
+/**
+ * Lets tests in other languages drive {@link Dossiers} by lines of text. Says the names of layouts
+ * and kinds first, up to an empty line; then answers each line of tab-separated values (time of
+ * arrival, then {@link Upload}'s) with {@code quiet}, or the offsets of the dossier that went on.
+ */
+public final class Model {
+  private static final String[] LAYOUTS = {
+    "Contributions.LAYOUT", Contributions.LAYOUT,
+    "Dossiers.LAYOUT", Dossiers.LAYOUT,
+    "Dossiers.DOSSIER", Dossiers.DOSSIER,
+    "Kafka.DEVICE_RECORD", Kafka.DEVICE_RECORD,
+    "Kafka.OUT_RECORD", Kafka.OUT_RECORD,
+    "Minutes.CHANGED", Minutes.CHANGED,
+    "History.SUSPECT", Byte.toString(History.SUSPECT),
+    "History.TOLD", Byte.toString(History.TOLD),
+    "History.LOG", Byte.toString(History.LOG),
+  };
+  private static final Layout DOSSIER = new Layout(Dossiers.DOSSIER);
+  private static final int OFFSET = DOSSIER.at("offset");
+
+  private Model() {}
+
+  /** Arguments: how long uploads are remembered, the debounce and the reboot window, all in ms. */
+  public static void main(String[] arguments) throws Exception {
+    long keepMs = Long.parseLong(arguments[0]);
+    long debounceMs = Long.parseLong(arguments[1]);
+    long rebootMs = Long.parseLong(arguments[2]);
+    PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
+    for (int i = 0; i < LAYOUTS.length; i += 2) {
+      out.println(LAYOUTS[i] + "\t" + LAYOUTS[i + 1]);
+    }
+    out.println();
+    out.flush();
+    try (var dossiers =
+        Support.opened(
+            new Dossiers(keepMs, 1_000_000, 1 << 30, 1, debounceMs, rebootMs),
+            new Keys.Text(Dossiers.LAYOUT, "device_no"),
+            Support.BLOCKS,
+            null)) {
+      var in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+      for (String line = in.readLine(); line != null; line = in.readLine()) {
+        out.println(answer(dossiers, line.split("\t", -1)));
+        out.flush();
+      }
+    }
+  }
+
+  private static String answer(
+      KeyedOneInputStreamOperatorTestHarness<String, RowData, byte[]> dossiers, String[] values)
+      throws Exception {
+    long now = Long.parseLong(values[0]);
+    Support.at(dossiers, now);
+    dossiers.processElement(new StreamRecord<>(Upload.of(values).row()));
+    if (dossiers.numProcessingTimeTimers() == 0) {
+      return "quiet";
+    }
+    dossiers.setProcessingTime(now + 1);
+    dossiers.prepareSnapshotPreBarrier(1);
+    StringJoiner offsets = new StringJoiner(" ");
+    for (byte[] block : Support.taken(dossiers)) {
+      BlockReader reader = new BlockReader(DOSSIER, block, 0);
+      for (int r = 0; r < reader.rows(); r++) {
+        offsets.add(Long.toString(reader.row(r).getLong(OFFSET)));
+      }
+    }
+    return offsets.toString();
+  }
+}
