@@ -113,6 +113,12 @@ class Folder:
             except FileNotFoundError:
                 return None
 
+    def read_part(self, name: str, start: int, size: int) -> bytes:
+        """`size` bytes of a file from byte `start`. The file must be there."""
+        place = self.at(name)
+        with failing(f"read {self.uri}/{name}"), self.system.open_input_file(place) as file:
+            return bytes(file.read_at(size, start))
+
     def write(self, name: str, data: pa.Buffer | bytes) -> None:
         """Write a whole file; a reader sees all of it or nothing."""
         with self.whole(name) as stream:

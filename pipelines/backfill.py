@@ -7,7 +7,6 @@ not grow with the archive.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,11 +15,11 @@ import pyarrow as pa
 
 from connectors.archive import ArchiveObject
 from connectors.blocks import Block
+from pipelines import ledger as ledgers
 from pipelines.batches import BatchCoder as BatchCoder
 from pipelines.job import Job, Scanned
 from pipelines.scan import scan
 from pipelines.steps import (
-    COUNTS,
     Context,
     SettledObject,
     gather,
@@ -126,42 +125,16 @@ class Judge(beam.DoFn):
 
 
 class Ledger(beam.CombineFn):
-    """Sums the counts of objects, in all and by topic, partition and hour."""
+    """Adds up what settling did, in all and by topic, partition and hour."""
 
-    def create_accumulator(self) -> dict[str, Any]:
-        return {"read": 0, "again": 0, "broken": [], "by": {}}
+    def create_accumulator(self) -> ledgers.Sums:
+        return ledgers.nothing()
 
-    def add_input(self, accumulator: dict[str, Any], element: SettledObject) -> dict[str, Any]:
-        if element.broken:
-            accumulator["broken"].append(element.broken)
-        if not element.own:
-            accumulator["again"] += 1
-            return accumulator
-        accumulator["read"] += 1
-        by = accumulator["by"].setdefault(element.key, dict.fromkeys(COUNTS, 0))
-        for name, count in element.counts.items():
-            by[name] += count
-        return accumulator
+    def add_input(self, accumulator: ledgers.Sums, element: SettledObject) -> ledgers.Sums:
+        return ledgers.add(accumulator, element)
 
-    def merge_accumulators(self, accumulators: Iterable[dict[str, Any]]) -> dict[str, Any]:
-        merged = self.create_accumulator()
-        for one in accumulators:
-            merged["read"] += one["read"]
-            merged["again"] += one["again"]
-            merged["broken"] += one["broken"]
-            for key, counts in one["by"].items():
-                by = merged["by"].setdefault(key, dict.fromkeys(COUNTS, 0))
-                for name, count in counts.items():
-                    by[name] += count
-        return merged
+    def merge_accumulators(self, accumulators: Iterable[ledgers.Sums]) -> ledgers.Sums:
+        return ledgers.join(accumulators)
 
-    def extract_output(self, accumulator: dict[str, Any]) -> dict[str, Any]:
-        totals: dict[str, int] = defaultdict(int, dict.fromkeys(COUNTS, 0))
-        by = []
-        for (topic, partition, hour), counts in sorted(accumulator["by"].items()):
-            by.append({"topic": topic, "partition": partition, "hour": hour, **counts})
-            for name, count in counts.items():
-                totals[name] += count
-        broken = [{"name": name, "reason": why} for name, why in sorted(accumulator["broken"])]
-        objects = {"read": accumulator["read"], "again": accumulator["again"], "broken": broken}
-        return {"totals": dict(totals), "objects": objects, "by": by}
+    def extract_output(self, accumulator: ledgers.Sums) -> dict[str, Any]:
+        return ledgers.ledger(accumulator)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -15,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from connectors.files import DependencyFailed, S3Settings, folder
+from connectors.files import DependencyFailed
 from connectors.settings import BadSettings
 from runners.config import BadArguments, BadConfig, Config, load_config
 from runners.database_command import database
 from runners.flink_command import jobs, submit
+from runners.report import report
+from runners.request import source
 from runners.schemas_command import schemas
 from runners.screen import Instant, bar, console, zoned
 from runners.simulate_command import simulate
@@ -30,7 +29,7 @@ from runners.stack.command import stack
 from runners.tail_command import tail
 from runners.topics_command import topics
 
-DONE, UNBALANCED, WRONG, FAILED, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
+WRONG, FAILED, BUG, INTERRUPTED = 2, 3, 70, 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -89,7 +88,7 @@ def backfill(
     """
     config = load_config(config_path)
     with quiet():
-        from runners.backfill import balances, run_backfill, source
+        from runners.backfill import run_backfill
     place, spans = source(archive, brokers, offsets, config)
     wanted = [name.strip() for name in types.split(",") if name.strip()]
     with watching() as watch:
@@ -105,13 +104,7 @@ def backfill(
             watch,
             spans,
         )
-    if ledger:
-        text = json.dumps(result, indent=1) + "\n"
-        folder(str(ledger.parent), S3Settings()).write(ledger.name, text.encode())
-    show(result, lake)
-    if not balances(result):
-        click.echo("the ledger does not balance: uploads were lost or counted twice", err=True)
-        sys.exit(UNBALANCED)
+    report(result, lake, ledger)
 
 
 @contextmanager
@@ -152,27 +145,6 @@ def watching() -> Iterator[Any]:
         stop.set()
         for thread in threads:
             thread.join(timeout=2)
-
-
-def show(ledger: dict[str, Any], lake: str) -> None:
-    """The ledger as a table, what was broken, and where the facts lie."""
-    table = Table(title="Ledger: in = good + dead + duplicate + late + filtered (uploads)")
-    columns = ("in", "good", "dead", "duplicate", "late", "filtered", "samples")
-    for name in ("topic", *columns):
-        table.add_column(name, justify="left" if name == "topic" else "right")
-    topics: dict[str, dict[str, int]] = {}
-    for line in ledger["by"]:
-        counts = topics.setdefault(line["topic"], dict.fromkeys(columns, 0))
-        for name in columns:
-            counts[name] += line[name]
-    for topic, counts in [*sorted(topics.items()), ("total", ledger["totals"])]:
-        table.add_row(topic, *(f"{counts[name]:,}" for name in columns))
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
-    objects = ledger["objects"]
-    click.echo(f"{objects['read']} objects read, {len(objects['broken'])} broken")
-    for broken in objects["broken"]:
-        click.echo(f"  broken: {broken['name']}: {broken['reason']}")
-    click.echo(f"{ledger['vehicle_minutes']:,} vehicle minutes written; facts lie in {lake}")
 
 
 @odograph.group()
