@@ -7,7 +7,7 @@ from itertools import count
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import MESSAGE_TYPES, REPORT_TYPES
@@ -166,7 +166,7 @@ def bindings_of(device_no, moves):
     return Bindings.from_table(pa.Table.from_pylist(rows, schema=BINDINGS))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(arrivals(), sittings())
 def test_quiet_uploads_change_no_verdict_and_get_none(model, found, moves):
     device_no = f"t{next(terminals)}"
