@@ -17,7 +17,7 @@ from connectors import blocks
 from connectors.files import DependencyFailed
 from connectors.settings import BadSettings, KafkaSettings
 from pipelines.job import Job
-from runners import backfill as runner
+from runners import request
 from runners.backfill import balances, run_backfill
 from runners.config import BadArguments, Config
 from runners.simulation import simulate
@@ -38,7 +38,7 @@ def small_blocks():
     """Blocks small enough for a small fleet to fill several."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK", BLOCK)
-        patch.setattr(runner, "BLOCK", BLOCK)
+        patch.setattr(request, "BLOCK", BLOCK)
         yield
 
 
@@ -280,12 +280,12 @@ def test_ranges_of_one_partition_are_joined():
 def test_a_source_is_named_once():
     config = Config()
     live = Config(kafka=KafkaSettings(bootstrap="one:9092"))
-    assert runner.source(None, None, None, live) == ("kafka://one:9092", None)
-    assert runner.source("archive", None, None, live) == ("archive", None)
-    assert runner.source(None, "two:9092", None, live) == ("kafka://two:9092", None)
+    assert request.source(None, None, None, live) == ("kafka://one:9092", None)
+    assert request.source("archive", None, None, live) == ("archive", None)
+    assert request.source(None, "two:9092", None, live) == ("kafka://two:9092", None)
     for words in ((None, None, None), ("archive", "one:1", None), ("archive", None, "a:0=1..2")):
         with pytest.raises(BadArguments):
-            runner.source(*words, config)
+            request.source(*words, config)
 
 
 def test_a_job_that_travels_to_workers_holds_no_secret(monkeypatch):
