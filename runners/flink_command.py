@@ -1,9 +1,10 @@
-"""`odograph submit` and `odograph jobs`: live jobs on a Flink cluster."""
+"""`odograph submit` and `odograph jobs`: jobs on a Flink cluster."""
 
 from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from runners.config import BadArguments, Config, load_config
 from runners.flink.cluster import Cluster, Job
+from runners.report import report
 from runners.screen import Instant, zoned
 
 JOBS = ("convert", "aggregate")
@@ -44,58 +46,122 @@ def start_at(value: str | datetime, zone: str) -> str:
     return str(round(moment.timestamp() * 1000))
 
 
-@click.command()
-@click.argument("job", type=click.Choice(JOBS))
-@settings
-@at
-@click.option("--parallelism", default=1, show_default=True, type=click.IntRange(min=1))
-@click.option("--from-savepoint", "savepoint", help="A path, or `latest`.")
-@click.option(
-    "--start-at",
-    "start",
-    type=StartAt(),
-    default="committed",
-    show_default=True,
-    help="Where to start reading without a savepoint; `committed` falls back to earliest.",
-)
-@click.option("--bindings", help="A bindings file instead of the operations database.")
-@click.option("--python", help="Python of the workers [the client's].")
-def submit(
-    job: str,
-    config_path: str,
-    url: str | None,
-    parallelism: int,
-    savepoint: str | None,
-    start: str | datetime,
-    bindings: str | None,
-    python: str | None,
-) -> None:
-    """Start a live job on a Flink cluster.
+@click.group()
+def submit() -> None:
+    """Start a job on a Flink cluster.
 
-    convert turns device topics into vehicle topics; aggregate turns them into vehicle minutes.
-    Both write in Kafka transactions: a reader of committed records sees each upload once. A job
-    of a name runs once; stop it before it is started anew.
+    convert and aggregate are live: they run until they are stopped. Both write in Kafka
+    transactions: a reader of committed records sees each upload once. A job of a name runs once;
+    stop it before it is started anew. backfill ends by itself.
 
-    Carry on where a job stood: `odograph jobs stop convert --config FILE` prints a savepoint for
-    --from-savepoint; after a crash of the cluster, `--from-savepoint latest` takes the newest
+    Carry on where a live job stood: `odograph jobs stop convert --config FILE` prints a savepoint
+    for --from-savepoint; after a crash of the cluster, `--from-savepoint latest` takes the newest
     checkpoint.
     """
-    from runners.flink.plan import Plan
-    from runners.flink.submission import flink_python
-    from runners.flink.submission import submit as hand_over
+
+
+workers = click.option(
+    "--parallelism", default=1, show_default=True, type=click.IntRange(min=1), help="Workers."
+)
+worker_python = click.option("--python", help="Python of the workers [the client's].")
+
+
+def _live(job: str, help_text: str) -> click.Command:
+    @submit.command(job, help=help_text)
+    @settings
+    @at
+    @workers
+    @click.option("--from-savepoint", "savepoint", help="A path, or `latest`.")
+    @click.option(
+        "--start-at",
+        "start",
+        type=StartAt(),
+        default="committed",
+        show_default=True,
+        help="Where to start reading without a savepoint; `committed` falls back to earliest.",
+    )
+    @click.option("--bindings", help="A bindings file instead of the operations database.")
+    @worker_python
+    def start_live(
+        config_path: str,
+        url: str | None,
+        parallelism: int,
+        savepoint: str | None,
+        start: str | datetime,
+        bindings: str | None,
+        python: str | None,
+    ) -> None:
+        from runners.flink.plan import Plan
+        from runners.flink.submission import submit as hand_over
+        from runners.stack.flink import flink_python
+
+        config = load_config(config_path)
+        plan = Plan(
+            job=job,
+            config=config,
+            python=python or str(flink_python()),
+            start_at=start_at(start, config.fleet_zone),
+            parallelism=parallelism,
+            bindings=bindings,
+        )
+        cluster = _cluster(config, url)
+        job_id = hand_over(plan, cluster, savepoint)
+        click.echo(f"{plan.job_name} runs as {job_id} on {cluster.url}, parallelism {parallelism}")
+
+    return start_live
+
+
+_live("convert", "Turn device topics into vehicle topics.")
+_live("aggregate", "Turn device topics into vehicle minutes.")
+
+
+@submit.command("backfill")
+@click.option("--archive", required=True, help="Folder or s3:// prefix that holds topics/.")
+@click.option("--bindings", required=True, help="CSV or Parquet: which terminal sat where, when.")
+@click.option("--lake", required=True, help="Folder or s3:// prefix of the tables.")
+@click.option("--types", default="", help="Only these, such as gps,log [all].")
+@click.option("--from", "start", type=Instant(), help="First arrival hour to read.")
+@click.option("--to", "end", type=Instant(), help="End of arrival, exclusive; or now.")
+@click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML settings.")
+@click.option("--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Write it here.")
+@at
+@workers
+@worker_python
+def submit_backfill(
+    archive: str,
+    bindings: str,
+    lake: str,
+    types: str,
+    start: datetime | None,
+    end: datetime | None,
+    config_path: str | None,
+    ledger: Path | None,
+    url: str | None,
+    parallelism: int,
+    python: str | None,
+) -> None:
+    """Turn an archive of device messages into lake tables, on many machines.
+
+    The same tables and the same ledger as `odograph backfill`. All workers must reach archive,
+    bindings, lake and the spool, which lies below the lake unless the settings name a place.
+    """
+    from runners.flink.bounded import plan, run
+    from runners.stack.flink import flink_python
 
     config = load_config(config_path)
-    plan = Plan(
-        job=job,
-        config=config,
-        python=python or str(flink_python()),
-        start_at=start_at(start, config.fleet_zone),
-        parallelism=parallelism,
-        bindings=bindings,
+    wanted = [name.strip() for name in types.split(",") if name.strip()]
+    told = plan(
+        archive,
+        bindings,
+        lake,
+        wanted,
+        zoned(start, config.fleet_zone),
+        zoned(end, config.fleet_zone),
+        config,
+        python or str(flink_python()),
+        parallelism,
     )
-    cluster = _cluster(config, url)
-    job_id = hand_over(plan, cluster, savepoint)
-    click.echo(f"{plan.job_name} runs as {job_id} on {cluster.url}, parallelism {parallelism}")
+    report(run(told, _cluster(config, url)), lake, ledger)
 
 
 def _cluster(config: Config, url: str | None) -> Cluster:

@@ -94,6 +94,20 @@ class Cluster:
         """End a job at once; its last checkpoint stays."""
         self.ask("PATCH", f"/jobs/{job.id}?mode=cancel")
 
+    def end(self, job: Job, wait_s: float) -> None:
+        """Cancel a job and wait until it is over."""
+        self.cancel(job)
+        deadline = time.monotonic() + wait_s
+        while any(one.id == job.id and one.alive for one in self.jobs()):
+            if time.monotonic() > deadline:
+                raise DependencyFailed(f"{job.name} ({job.id}) did not end within {wait_s:g} s")
+            time.sleep(0.3)
+
+    def taken(self, job_id: str) -> int:
+        """Records that the last step of a job has taken so far."""
+        vertices = self.ask("GET", f"/jobs/{job_id}")["vertices"]
+        return int(vertices[-1]["metrics"]["read-records"]) if vertices else 0
+
     def stop(self, job: Job, target: str | None, wait_s: float = 300) -> str:
         """Stop a job with a savepoint and return where that lies."""
         order = {"drain": False, **({"targetDirectory": target} if target else {})}

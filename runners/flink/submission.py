@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import tempfile
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
-
-import yaml
-from connectors.snapshot import held, held_file
 
 from connectors.files import DependencyFailed
 from connectors.kafka import partitions
 from connectors.registry import ids
+from connectors.snapshot import held, held_file
 from runners.config import BadArguments
+from runners.flink.client import client, told
 from runners.flink.cluster import Cluster, latest_checkpoint
 from runners.flink.plan import Plan
-from runners.stack import java
-from runners.stack.artefacts import default_cache
-from runners.stack.flink import JAVA_OPTIONS, flink_python
 
 JAR = Path(__file__).parent / "odograph-flink.jar"
 MAIN = Path(__file__).parent / "main.py"
@@ -39,10 +32,10 @@ def check(plan: Plan) -> None:
     live = plan.live()
     partitions(live.kafka, [*live.device_topics, *plan.writes])
     ids(live.registry, plan.encodes)
-    source = held_file(live.bindings, plan.config.s3.settings()) if live.bindings else (
-        held(live.database)
-    )
-    source.close()
+    if live.bindings:
+        held_file(live.bindings, plan.config.s3.settings())
+    else:
+        held(live.database).close()
 
 
 def submit(plan: Plan, cluster: Cluster, savepoint: str | None) -> str:
@@ -68,29 +61,19 @@ def submit(plan: Plan, cluster: Cluster, savepoint: str | None) -> str:
 
 
 def _hand_over(plan: Plan, url: str, savepoint: str | None) -> str:
-    python = str(flink_python())
-    home = Path(python).parent.parent / "lib"
-    flink = next(home.glob("python3*/site-packages/pyflink"), None)
-    if flink is None:
-        raise DependencyFailed(f"{python} has no PyFlink below {home}")
-    with tempfile.TemporaryDirectory(prefix="odograph-submit-") as folder:
-        place = Path(folder)
-        (place / "plan.json").write_text(plan.model_dump_json())
-        (place / "config.yaml").write_text(yaml.safe_dump(_client_settings(url, place)))
-        for source in (flink / "conf").glob("log4j-cli*"):
-            (place / source.name).write_bytes(source.read_bytes())
+    with client(url) as flink:
+        told_plan = flink.place / "plan.json"
+        told_plan.write_text(plan.model_dump_json())
         from_there = ["-s", savepoint] if savepoint else []
-        command = [
-            *("bash", str(flink / "bin" / "flink"), "run", "-d", *from_there),
-            *("-p", str(plan.parallelism), "-j", str(JAR)),
-            *("-pyclientexec", python, "-pyexec", plan.python),
-            *("-py", str(MAIN), str(place / "plan.json")),
-        ]
-        done = _run(command, _client_environment(place, python))
+        command = flink.command(
+            *("-d", *from_there, "-p", str(plan.parallelism), "-j", str(JAR)),
+            *("-pyexec", plan.python, "-py", str(MAIN), str(told_plan)),
+        )
+        done = _run(command, flink.environment)
     found = re.search(r"JobID (\w{32})", done)
     if found is None:
-        told = [line for line in done.splitlines() if not line.startswith(("\tat", "SLF4J"))]
-        raise DependencyFailed(f"Flink at {url} did not take {plan.job}:\n" + "\n".join(told[-15:]))
+        end = told(done.splitlines())
+        raise DependencyFailed(f"Flink at {url} did not take {plan.job}:\n{end}")
     return found[1]
 
 
@@ -102,31 +85,6 @@ def _run(command: list[str], environment: dict[str, str]) -> str:
     except subprocess.TimeoutExpired:
         raise DependencyFailed(f"submitting did not end within {SUBMIT_S} s") from None
     return done.stdout + done.stderr
-
-
-def _client_settings(url: str, place: Path) -> dict[str, object]:
-    parts = urlsplit(url)
-    secure = parts.scheme == "https"
-    return {
-        "rest.address": parts.hostname,
-        "rest.port": parts.port or (443 if secure else 8081),
-        "security.ssl.rest.enabled": secure,
-        "jobmanager.rpc.address": parts.hostname,
-        "env.java.opts.all": JAVA_OPTIONS,
-        "env.log.dir": str(place),
-    }
-
-
-def _client_environment(place: Path, python: str) -> dict[str, str]:
-    home = os.environ.get("JAVA_HOME") or str(java.fetch(default_cache()))
-    path = os.pathsep.join([str(Path(python).parent), os.environ.get("PATH", os.defpath)])
-    return {
-        **os.environ,
-        "JAVA_HOME": home,
-        "FLINK_CONF_DIR": str(place),
-        "FLINK_LOG_DIR": str(place),
-        "PATH": path,
-    }
 
 
 def _wait_until_running(cluster: Cluster, job_id: str) -> None:
