@@ -55,32 +55,19 @@ class Bindings:
         table = table.select(SCHEMA.names).cast(SCHEMA)
         device = single(table["device_no"].dictionary_encode())
         vehicle = single(table["vehicle_id"].dictionary_encode())
-        names = _fixed(device.dictionary)
-        hashes = _hash(names)
-        by_hash = np.argsort(hashes, kind="stable")
-        names, hashes = names[by_hash], hashes[by_hash]
-        if (hashes[1:] == hashes[:-1]).any():
-            raise RuntimeError("two terminals share a hash; report this as a bug")
-        rank = np.empty(len(by_hash), np.int64)
-        rank[by_hash] = np.arange(len(by_hash))
+        names, hashes, rank = _ranked(device.dictionary)
         rows = _Rows(
             rank[np.asarray(device.indices)],
             filled_int64(single(table["valid_from"]), 0),
             filled_int64(single(table["valid_to"]), FOREVER),
-            np.asarray(vehicle.indices).astype(np.int64),
+            np.asarray(vehicle.indices),
             filled_int64(single(table["binding_version"]), 0),
-        ).standing()
-        changes = _changes(rows)
-        first = np.searchsorted(changes.device, np.arange(len(names) + 1))
-        return cls(
-            names,
-            hashes,
-            first,
-            changes.start,
-            changes.vehicle,
-            changes.version,
-            vehicle.dictionary,
         )
+        vehicles = vehicle.dictionary
+        del table, device, vehicle, rank
+        counts, start, owner, version = _changes_in_parts(rows, len(names))
+        first = np.append(0, np.cumsum(counts))
+        return cls(names, hashes, first, start, owner, version, vehicles)
 
     def find(self, device_no: pa.Array) -> np.ndarray:
         """int64 of shape (rows,): the terminal's number, -1 for unknown ones."""
@@ -143,14 +130,43 @@ class _Rows:
             *(c[at] for c in (self.device, self.start, self.end, self.vehicle, self.version))
         )
 
+    def where(self, kept: np.ndarray) -> _Rows:
+        return self if kept.all() else self.take(np.flatnonzero(kept))
+
     def standing(self) -> _Rows:
         """Sorted by terminal and start; superseded versions and empty intervals left out."""
         order = np.lexsort((self.vehicle, self.version, self.start, self.device))
         rows = self.take(order)
         last = np.ones(len(order), bool)
         last[:-1] = (rows.device[1:] != rows.device[:-1]) | (rows.start[1:] != rows.start[:-1])
-        rows = rows.take(np.flatnonzero(last))
-        return rows.take(np.flatnonzero(rows.end > rows.start))
+        rows = rows.where(last)
+        return rows.where(rows.end > rows.start)
+
+
+def _ranked(device_no: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Names and hashes in the order of the hashes, and for each given name its place there."""
+    names = _fixed(device_no)
+    hashes = _hash(names)
+    by_hash = np.argsort(hashes, kind="stable")
+    names, hashes = names[by_hash], hashes[by_hash]
+    if (hashes[1:] == hashes[:-1]).any():
+        raise RuntimeError("two terminals share a hash; report this as a bug")
+    rank = np.empty(len(by_hash), np.int64)
+    rank[by_hash] = np.arange(len(by_hash))
+    return names, hashes, rank
+
+
+def _changes_in_parts(rows: _Rows, terminals: int) -> list[np.ndarray]:
+    """How many changes each terminal has, and of all changes start, vehicle and version. A part of
+    the terminals at a time, because sorting needs several times the memory of what it sorts."""
+    parts = []
+    for low in range(0, max(terminals, 1), _CHUNK):
+        high = min(low + _CHUNK, terminals)
+        part = rows.where((rows.device >= low) & (rows.device < high))
+        changes = _changes(part.standing())
+        counts = np.bincount(changes.device - low, minlength=high - low)
+        parts.append((counts, changes.start, changes.vehicle.astype(np.int64), changes.version))
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def _changes(rows: _Rows) -> _Rows:
@@ -160,7 +176,7 @@ def _changes(rows: _Rows) -> _Rows:
     next_start = np.append(rows.start[1:], FOREVER)
     latest_end = np.where(next_same, rows.end > next_start, False)
     overlapping = np.isin(rows.device, np.unique(rows.device[latest_end]))
-    plain = rows.take(np.flatnonzero(~overlapping))
+    plain = rows.where(~overlapping)
     gaps = ~overlapping & (rows.end != FOREVER) & ~(next_same & (rows.end == next_start))
     ended = rows.take(np.flatnonzero(gaps))
     parts = [
@@ -210,11 +226,10 @@ def _fixed(texts: pa.Array) -> np.ndarray:
         return np.empty(0, "S8")
     width = -(-max(int(pc.max(pc.binary_length(texts)).as_py()), 1) // 8) * 8
     binary = texts.cast(pa.binary())
-    parts = [
-        np.array(binary.slice(start, _CHUNK).to_pylist(), f"S{width}")
-        for start in range(0, len(binary), _CHUNK)
-    ]
-    return np.concatenate(parts)
+    fixed = np.empty(len(binary), f"S{width}")
+    for start in range(0, len(binary), _CHUNK):
+        fixed[start : start + _CHUNK] = binary.slice(start, _CHUNK).to_pylist()
+    return fixed
 
 
 def _hash(names: np.ndarray) -> np.ndarray:
