@@ -6,6 +6,8 @@ What an upload says by itself counts at once. What its terminal's other uploads 
 
 from __future__ import annotations
 
+import math
+
 from pipelines.graph import BYTES, Graph, java
 from pipelines.live import Live
 from pipelines.stages import OUT_RECORD as OUT
@@ -32,8 +34,8 @@ def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
             graph.batching.rows,
             graph.batching.size_bytes,
             live.revise_after_ms,
-            round(rules.ignition_debounce_s * 1000),
-            round(rules.reboot_window_s * 1000),
+            math.ceil(rules.ignition_debounce_s * 1000),
+            math.ceil(rules.reboot_window_s * 1000) if rules.reboot_count > 1 else live.keep_ms,
         ),
     )
     (revised,) = graph.python(dossiers, "revise", ReviseStage(live), [CONTRIBUTIONS])

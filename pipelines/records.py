@@ -61,12 +61,13 @@ def unpack_headers(packed: bytes) -> list[tuple[str, bytes | None]]:
     return found
 
 
-def pack_headers(headers: list[tuple[str, bytes]]) -> bytes:
+def pack_headers(headers: list[tuple[str, bytes | None]]) -> bytes:
     """The same the other way."""
     parts = []
     for name, value in headers:
         text = name.encode()
-        parts += [struct.pack("<i", len(text)), text, struct.pack("<i", len(value)), value]
+        size = -1 if value is None else len(value)
+        parts += [struct.pack("<i", len(text)), text, struct.pack("<i", size), value or b""]
     return b"".join(parts)
 
 
@@ -79,8 +80,7 @@ def copies(raw: pa.RecordBatch, rows: np.ndarray, topic: str, why: str) -> pa.Re
     for row in taken.select(["topic", "partition", "offset", "headers"]).to_pylist():
         place = f"{row['topic']}+{row['partition']}+{row['offset']}".encode()
         ours = [("odograph.place", place), ("odograph.why", why.encode())]
-        theirs = [(name, value or b"") for name, value in row["headers"] or []]
-        headers.append(pack_headers([*theirs, *ours]))
+        headers.append(pack_headers([*(row["headers"] or []), *ours]))
     return pa.RecordBatch.from_arrays(
         [
             pa.repeat(pa.scalar(topic), len(rows)),

@@ -91,4 +91,5 @@ class Plan(BaseModel):
             options["execution.checkpointing.dir"] = self.checkpoints
         if flink.savepoints:
             options["execution.checkpointing.savepoint-dir"] = flink.savepoints
-        return options | flink.options
+        # the parts of one upload must not be torn apart by a barrier that overtakes some of them
+        return options | flink.options | {"execution.checkpointing.unaligned.enabled": "false"}
