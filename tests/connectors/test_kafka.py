@@ -69,7 +69,10 @@ def test_a_property_no_client_knows_is_named():
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere.invalid:9092"])
-def test_unreachable_brokers_are_a_failed_dependency_with_address_and_reason(address, capfd):
+def test_unreachable_brokers_are_a_failed_dependency_with_address_and_reason(
+    address, capfd, monkeypatch
+):
+    monkeypatch.setattr("connectors.kafka.REQUEST_S", 2.0)
     with pytest.raises(DependencyFailed, match=r"refused|resolve") as raised:
         end_offsets(KafkaSettings(bootstrap=address), ["message-log"])
     assert address in str(raised.value) and "kafka.bootstrap" in str(raised.value)

@@ -120,6 +120,7 @@ def test_passwords_over_tls(secured, tmp_path, monkeypatch, mechanism):
 
 def test_a_wrong_password_is_said(secured, monkeypatch):
     monkeypatch.setenv("BROKER_PASSWORD", "wrong")
+    monkeypatch.setattr("connectors.kafka.REQUEST_S", 5.0)
     with pytest.raises(DependencyFailed, match=r"[Aa]uthentication fail"):
         partitions(by_password(secured, "PLAIN"), [secured.topic])
 

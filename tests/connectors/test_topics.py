@@ -179,7 +179,8 @@ def test_more_replicas_than_brokers_are_refused_before_anything_is_made(kafka):
     assert partitions_of(kafka) == before
 
 
-def test_unreachable_brokers_are_a_failed_dependency():
+def test_unreachable_brokers_are_a_failed_dependency(monkeypatch):
+    monkeypatch.setattr("connectors.cluster.REQUEST_S", 2.0)
     with pytest.raises(DependencyFailed, match=r"127\.0\.0\.1:1 "):
         plan(KafkaSettings(bootstrap="127.0.0.1:1"), declared(ONE))
 

@@ -74,7 +74,8 @@ def test_plan_apply_plan_and_apply_again(odograph, empty, config):
 
 
 @pytest.mark.parametrize("name", ["plan", "apply"])
-def test_unreachable_brokers_are_code_3_with_their_address(odograph, config, name):
+def test_unreachable_brokers_are_code_3_with_their_address(odograph, config, name, monkeypatch):
+    monkeypatch.setattr("connectors.cluster.REQUEST_S", 2.0)
     path = config(kafka={"bootstrap": "127.0.0.1:1"}, topics={"single_node": True})
     code, out, err = odograph("topics", name, "--config", path)
     assert (code, out) == (3, "") and len(err.splitlines()) == 1 and "127.0.0.1:1" in err
