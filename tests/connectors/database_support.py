@@ -1,27 +1,16 @@
-"""A real Postgres, and a database of its own for each test."""
+"""A database of its own for each test, on the real Postgres."""
 
 import itertools
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 
 from connectors.operations_tables import apply
 from connectors.settings import DatabaseSettings
-from runners.stack.artefacts import default_cache
 from runners.stack.postgres import Postgres
-from runners.stack.processes import free_port
 
 _numbers = itertools.count(1)
-
-
-def postgres(folder: Path) -> Postgres:
-    """A server in `folder`, running; the caller stops it."""
-    server = Postgres(folder, default_cache(), port=free_port())
-    server.start()
-    server.ready()
-    return server
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,15 @@ from connectors.files import DependencyFailed
 from connectors.operations_tables import apply, exclusive, load, read_vehicles
 from connectors.settings import DatabaseSettings
 from schemas import load as schema
-from tests.connectors.database_support import bind, new_database, postgres, register
+from tests.connectors.database_support import bind, new_database, register
 from transforms.bind import SCHEMA
 
 FROM = datetime(2024, 1, 15, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    running = postgres(tmp_path_factory.mktemp("postgres"))
-    yield running
-    running.stop()
+@pytest.fixture
+def server(postgres):
+    return postgres
 
 
 @pytest.fixture
@@ -358,7 +356,7 @@ CLAIMED = table(
 
 
 def test_a_file_in_which_two_vehicles_claim_a_terminal_is_refused(database):
-    with pytest.raises(BadBindings, match="0001 from 1970-01-01T00:00:00.010Z"):
+    with pytest.raises(BadBindings, match=r"0001 from 1970-01-01T00:00:00\.010Z"):
         load(database.settings(), CLAIMED, NONE, False, False)
     assert database.run("SELECT count(*) FROM device_binding") == [(0,)]
 

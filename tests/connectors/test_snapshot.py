@@ -13,23 +13,23 @@ from connectors.bindings import BadBindings
 from connectors.files import DependencyFailed, S3Settings
 from connectors.settings import MissingSecret
 from connectors.snapshot import DatabaseHolder, held, held_file
-from tests.connectors.database_support import bind, new_database, postgres, register, until
+from tests.connectors.database_support import bind, new_database, register, until
 from transforms.bind import UNBOUND
 
 RARELY = 3600
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    running = postgres(tmp_path_factory.mktemp("postgres"))
-    yield running
-    running.stop()
+@pytest.fixture
+def server(postgres):
+    yield postgres
+    if postgres.process.running() is None:
+        postgres.start()
+    postgres.ready()
 
 
 @pytest.fixture
 def database(server):
     server.process.running() or server.start()
-    server.ready()
     made = new_database(server)
     made.run(bind(), register())
     return made
