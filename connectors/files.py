@@ -44,7 +44,6 @@ def _s3(settings: S3Settings) -> fs.S3FileSystem:
         "connect_timeout": settings.connect_timeout_s,
         "request_timeout": settings.request_timeout_s,
         "allow_bucket_creation": False,
-        "allow_delayed_open": True,
         "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
     }
     endpoint = settings.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
@@ -54,7 +53,10 @@ def _s3(settings: S3Settings) -> fs.S3FileSystem:
         options |= {"endpoint_override": host, "scheme": scheme or "https"}
     if settings.region:
         options["region"] = settings.region
-    return fs.S3FileSystem(**options)
+    try:
+        return fs.S3FileSystem(**options, allow_delayed_open=True)
+    except TypeError:  # pyarrow 16 does not know it: small objects cost it more requests
+        return fs.S3FileSystem(**options)
 
 
 @dataclass(frozen=True)
