@@ -23,7 +23,7 @@ def test_twice_is_once(fleet, whole, tmp_path):
 
 
 def test_the_order_of_objects_does_not_matter(fleet, whole, tmp_path, monkeypatch):
-    from runners import backfill as runner
+    from runners import request as runner
 
     def shuffled(*args):
         listing = list_objects(*args)
