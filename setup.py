@@ -48,6 +48,7 @@ TEST = [
 DEV = [
     *NOTEBOOK,
     *TEST,
+    "cryptography",
     "mypy",
     "polars",
     "ruff",
