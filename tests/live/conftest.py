@@ -28,7 +28,11 @@ def servers(tmp_path_factory):
 
 
 @pytest.fixture
-def fleet(servers, tmp_path):
-    """Fresh topics, registered schemas, no jobs; jobs are cancelled at the end."""
-    with Fleet.fresh(servers, tmp_path) as one:
+def fleet(servers, tmp_path, request):
+    """Fresh topics, registered schemas, no jobs; jobs are cancelled at the end. The marker
+    `settings` changes sections of the settings file."""
+    changes = {}
+    for mark in request.node.iter_markers("settings"):
+        changes |= mark.kwargs
+    with Fleet.fresh(servers, tmp_path, **changes) as one:
         yield one
