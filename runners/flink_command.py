@@ -150,7 +150,7 @@ def submit_backfill(
 
     config = load_config(config_path)
     wanted = [name.strip() for name in types.split(",") if name.strip()]
-    told = plan(
+    order = plan(
         archive,
         bindings,
         lake,
@@ -161,7 +161,7 @@ def submit_backfill(
         python or str(flink_python()),
         parallelism,
     )
-    report(run(told, _cluster(config, url)), lake, ledger)
+    report(run(order, _cluster(config, url)), lake, ledger)
 
 
 def _cluster(config: Config, url: str | None) -> Cluster:
