@@ -16,9 +16,9 @@ FLINK = {"heartbeat.timeout": "8000", "heartbeat.interval": "2000"}
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory):
-    """Kafka, registry, Postgres and a Flink cluster, by name."""
+    """Kafka, registry, Postgres, S3 and a Flink cluster, by name."""
     data = tmp_path_factory.mktemp("stack")
-    spans = {"kafka": 2, "registry": 2, "postgres": 1, "flink": 3}
+    spans = {"kafka": 2, "registry": 2, "postgres": 1, "s3": 1, "flink": 3}
     ports = {name: free_port(span) for name, span in spans.items()}
     started = up(data, default_cache(), Choice(ports=ports, memory="3072m", options=FLINK))
     try:
