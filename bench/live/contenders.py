@@ -1,0 +1,260 @@
+"""Starts each contender on the cluster, measures it for a while, and ends it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.live import sql
+from bench.live.rows import without_logical_types
+from bench.live.uploads import Kind
+from bench.live.watch import Cost, Pace, Point, Source, follow, pace
+from connectors.files import DependencyFailed
+from connectors.registry import ids
+from runners.config import Config
+from runners.flink.client import client, told
+from runners.flink.cluster import Cluster
+from runners.flink.plan import Plan
+from runners.flink.submission import submit
+from runners.stack.artefacts import default_cache, kept, maven_jars
+from runners.stack.flink import Flink, flink_python
+from schemas import load
+
+HERE = Path(__file__).parent
+SUBMIT_S = 180
+END_S = 60
+PRODUCER = {
+    "linger.ms": "20",
+    "batch.size": "262144",
+    "compression.type": "lz4",
+    "transaction.timeout.ms": "900000",
+}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where contenders run, what they read (`totals` uploads of each kind), and for how long they
+    settle and are measured."""
+
+    config: Config
+    flink: Flink
+    bindings: Path
+    totals: dict[str, int]
+    settle_s: float
+    span_s: float
+    patience_s: float = 90
+    quix: Path | None = None
+
+    @property
+    def cluster(self) -> Cluster:
+        """Flink's REST interface."""
+        return Cluster(self.config.flink.url)
+
+
+def jars() -> list[Path]:
+    """The connectors of Flink SQL, fetched once."""
+    place = kept(
+        default_cache(),
+        "bench-sql-connectors",
+        lambda folder: maven_jars(folder, HERE / "jars" / "pom.xml", HERE / "jars.sha256"),
+    )
+    return sorted(place.glob("*.jar"))
+
+
+def ours(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
+    """`odograph submit`: a job of ours; both are two jobs that share nothing but the machine."""
+    names = ("convert", "aggregate") if work == "both" else (work,)
+    with ExitStack() as running:
+        jobs = []
+        for name in names:
+            plan = Plan(
+                job=name,
+                config=bench.config,
+                python=str(flink_python()),
+                start_at="earliest",
+                parallelism=parallelism,
+                bindings=str(bench.bindings),
+            )
+            jobs.append(submit(plan, bench.cluster, None))
+            running.callback(end, bench.cluster, jobs[-1])
+        return _on_flink(bench, kind, jobs)
+
+
+def pure_sql(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
+    """One SQL job; both is one job whose inserts share the source and the join."""
+    wanted = ("convert", "aggregate") if work == "both" else (work,)
+    tables, inserts = sql.statements(kind, bench.config, wanted)
+    plan = {
+        "how": "sql",
+        "tables": tables,
+        "inserts": inserts,
+        "options": _options(bench, f"bench-sql-{work}", parallelism),
+    }
+    with _submitted(bench, plan) as job:
+        return _on_flink(bench, kind, [job])
+
+
+def rows(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
+    """PyFlink, a row at a time."""
+    tables, _ = sql.statements(kind, bench.config, ("aggregate",))
+    plan = _told(bench, kind, work) | {
+        "how": "rows",
+        "out": f"rows-vehicle-{kind.message_type}",
+        "tables": [table for table in tables if table.startswith("CREATE TABLE minutes")],
+        "producer": PRODUCER,
+        "options": _options(bench, f"bench-rows-{work}", parallelism),
+    }
+    with _submitted(bench, plan) as job:
+        return _on_flink(bench, kind, [job])
+
+
+def quix(bench: Bench, kind: Kind, work: str, processes: int) -> Pace:
+    """Quix Streams, one process a core."""
+    if bench.quix is None:
+        raise DependencyFailed("no Python with Quix Streams: name it with --quix-python")
+    group = f"bench-quix-{time.time_ns()}"
+    plan = _told(bench, kind, work) | {"out": f"quix-{work}-{kind.message_type}", "group": group}
+    with tempfile.TemporaryDirectory(prefix="odograph-bench-") as folder, ExitStack() as running:
+        place = Path(folder) / "told.json"
+        place.write_text(json.dumps(plan))
+        logs = [Path(folder) / f"{number}.log" for number in range(processes)]
+        for number, log in enumerate(logs):
+            output = running.enter_context(log.open("w"))
+            command = [
+                str(bench.quix),
+                str(HERE / "quix_main.py"),
+                str(place),
+                f"{folder}/{number}",
+            ]
+            child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+            running.callback(child.wait, 30)
+            running.callback(child.terminate)
+
+        def look() -> Point:
+            said = [_last(log) for log in logs]
+            return Point(
+                max(one[0] for one in said) or time.monotonic(),
+                sum(one[1] for one in said),
+                0.0,
+                sum(one[2] for one in said),
+            )
+
+        total = bench.totals[kind.message_type]
+        points = follow(look, total, bench.settle_s, bench.span_s, bench.patience_s)
+        try:
+            return pace(points)
+        except DependencyFailed as error:
+            raise DependencyFailed(f"{error}; it said: {logs[0].read_text()[-600:]}") from None
+
+
+CONTENDERS: dict[str, Callable[[Bench, Kind, str, int], Pace]] = {
+    "ours": ours,
+    "sql": pure_sql,
+    "rows": rows,
+    "quix": quix,
+}
+
+
+def _last(log: Path) -> tuple[float, float, float]:
+    """The last whole line that is three numbers: moment, taken, processor seconds."""
+    for line in reversed(log.read_text().split("\n")[:-1]):
+        parts = line.split()
+        try:
+            moment, taken, spent = map(float, parts)
+            return moment, taken, spent
+        except ValueError:
+            continue
+    return 0.0, 0.0, 0.0
+
+
+def _told(bench: Bench, kind: Kind, work: str) -> dict[str, Any]:
+    topic = f"vehicle-{kind.message_type}"
+    return {
+        "brokers": bench.config.kafka.bootstrap,
+        "topic": kind.topic,
+        "work": work,
+        "samples": kind.samples,
+        "bindings": str(bench.bindings),
+        "reader": without_logical_types(load(f"message_{kind.message_type}").avro),
+        "writer": without_logical_types(load(f"vehicle_{kind.message_type}").avro),
+        "writer_id": ids(bench.config.registry, [topic])[topic],
+    }
+
+
+def _options(bench: Bench, name: str, parallelism: int) -> dict[str, str]:
+    return {
+        "pipeline.name": name,
+        "pipeline.object-reuse": "true",
+        "pipeline.jars": ";".join(jar.as_uri() for jar in jars()),
+        "parallelism.default": str(parallelism),
+        "python.executable": str(flink_python()),
+        "table.local-time-zone": "UTC",
+        "execution.checkpointing.interval": f"{bench.config.flink.checkpoint_interval_s:g}s",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        "execution.checkpointing.dir": f"{bench.config.flink.checkpoints}/{name}",
+        "state.backend.type": "hashmap",
+    }
+
+
+@contextmanager
+def _submitted(bench: Bench, plan: dict[str, Any]) -> Iterator[str]:
+    with client(bench.config.flink.url) as flink:
+        place = flink.place / "told.json"
+        place.write_text(json.dumps(plan))
+        parallelism = plan["options"]["parallelism.default"]
+        command = flink.command(
+            *("-d", "-p", parallelism, "-pyexec", str(flink_python())),
+            *("-pyfs", str(HERE / "rows.py"), "-py", str(HERE / "flink_main.py"), str(place)),
+        )
+        done = subprocess.run(
+            command, env=flink.environment, capture_output=True, text=True, timeout=SUBMIT_S
+        )
+        said = done.stdout + done.stderr
+    found = re.search(r"JobID (\w{32})", said)
+    if found is None:
+        raise DependencyFailed(f"Flink did not take it:\n{told(said.splitlines(), 30)}")
+    try:
+        yield found[1]
+    finally:
+        end(bench.cluster, found[1])
+
+
+def end(cluster: Cluster, job_id: str) -> None:
+    """Cancel a job, if it is alive."""
+    for job in cluster.jobs():
+        if job.id == job_id and job.alive:
+            cluster.end(job, END_S)
+
+
+def _on_flink(bench: Bench, kind: Kind, jobs: list[str]) -> Pace:
+    """Pace of what all of the jobs take, each upload counted once."""
+    cost = Cost(bench.flink)
+    sources = [Source(bench.cluster, job) for job in jobs]
+
+    def look() -> Point:
+        taken = [source.taken() for source in sources]
+        mean = sum(taken) / len(taken) if min(taken) else 0.0
+        return Point(time.monotonic(), mean, *cost.now())
+
+    total = bench.totals[kind.message_type]
+    return pace(follow(look, total, bench.settle_s, bench.span_s, bench.patience_s))
+
+
+def quix_python(folder: Path) -> Path:
+    """An environment with Quix Streams, made once."""
+
+    def make(place: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+        needs = ["-r", str(HERE / "requirements.txt")]
+        subprocess.run([place / "bin" / "python", "-m", "pip", "install", "-q", *needs], check=True)
+
+    return kept(folder, "bench-quix", make) / "bin" / "python"

@@ -1,0 +1,116 @@
+"""The results of the live measurements as Markdown."""
+
+from __future__ import annotations
+
+from bench import report
+from bench.live.uploads import KINDS
+
+NAMES = {
+    "ours": "odograph",
+    "sql": "(a) Flink SQL",
+    "rows": "(b) PyFlink, row at a time",
+    "quix": "(c) Quix Streams",
+}
+MARKS = {"sql": 1.5, "rows": 8.0, "quix": 15.0}
+HEAD = ("uploads", "contender", "does", "p", "samples/s", "lowest", "highest")
+HEAD = (*HEAD, "JVM us", "Python us", "samples/CPU s", "ours is")
+
+
+def line(result: dict) -> str:
+    """One result, for the terminal."""
+    if "rates" in result:
+        return str(result)
+    told = f"{result['kind']:4} {result['who']:5} {result['work']:10} p{result['parallelism']}"
+    if "failure" in result:
+        return f"{told} failed: {result['failure']}"
+    samples = result["samples"]
+    return (
+        f"{told} {result['rate'] * samples:12,.0f} samples/s "
+        f"{per_core(result):12,.0f} samples/CPU s, JVM {result['jvm_us']:.2f} us, "
+        f"Python {result['python_us']:.2f} us an upload, over {result['seconds']:.1f} s, "
+        f"took {result['took_s']:.0f} s"
+    )
+
+
+def per_core(result: dict) -> float:
+    """Samples a processor second."""
+    return result["samples"] * 1e6 / (result["jvm_us"] + result["python_us"])
+
+
+def tables(results: list[dict]) -> str:
+    """All of them."""
+    cells = with_sums([one for one in results if "who" in one])
+    text = report.markdown(HEAD, [row(one, cells) for one in cells])
+    rest = [one for one in results if "rates" in one]
+    return text + "".join("\n\n" + live(one) for one in rest)
+
+
+def key(cell: dict) -> tuple:
+    return cell["kind"], cell["work"], cell["parallelism"]
+
+
+def with_sums(cells: list[dict]) -> list[dict]:
+    """With both for those that were measured apart: the sum of what each costs."""
+    found = {(one["who"], *key(one)): one for one in cells if "failure" not in one}
+    sums = []
+    for (who, kind, work, parallelism), one in found.items():
+        other = found.get((who, kind, "aggregate", parallelism))
+        if work != "convert" or other is None or (who, kind, "both", parallelism) in found:
+            continue
+        total = {name: one[name] + other[name] for name in ("jvm_us", "python_us")}
+        sums.append({**one, **total, "work": "both", "rate": None})
+    return sorted([*cells, *sums], key=_order)
+
+
+def _order(cell: dict) -> tuple:
+    works = ("convert", "aggregate", "both")
+    place = list(KINDS).index(cell["kind"]), works.index(cell["work"]), cell["parallelism"]
+    return (*place, list(NAMES).index(cell["who"]))
+
+
+def row(cell: dict, cells: list[dict]) -> tuple[str, ...]:
+    """One line; the ratio compares samples a processor second."""
+    head = KINDS[cell["kind"]].name, NAMES[cell["who"]], cell["work"], str(cell["parallelism"])
+    if "failure" in cell:
+        return (*head, "failed", *[""] * 6)
+    samples = cell["samples"]
+    rates = ("(sum)", "", "")
+    if cell["rate"] is not None:
+        rates = tuple(f"{cell[name] * samples:,.0f}" for name in ("rate", "low", "high"))
+    return (
+        *head,
+        *rates,
+        *(f"{cell[name] / samples:.3g}" for name in ("jvm_us", "python_us")),
+        f"{per_core(cell):,.0f}",
+        ratio(cell, cells),
+    )
+
+
+def ratio(cell: dict, cells: list[dict]) -> str:
+    """How many times ours does in a processor second, and whether that reaches the mark."""
+    if cell["who"] == "ours":
+        return ""
+    us = [one for one in cells if one["who"] == "ours" and key(one) == key(cell)]
+    if not us or "failure" in us[0]:
+        return ""
+    times = per_core(us[0]) / per_core(cell)
+    met = "met" if times >= MARKS[cell["who"]] else "missed"
+    return f"{times:.1f}x ({met} {MARKS[cell['who']]:g}x)"
+
+
+def live(result: dict) -> str:
+    """Latency, checkpoints and memory."""
+    head = ("uploads/s", "sent/s", "read", "p50 ms", "p99 ms", "largest ms", "messages")
+    rows = [
+        tuple(str(one[name]) for name in ("rate", "sent", "read", "p50", "p99", "worst", "count"))
+        for one in result["rates"]
+    ]
+    checkpoints = ("job", "checkpoints", "size first MB", "size last MB", "median ms", "longest ms")
+    memory = ("second", "JVM MiB", "Python MiB")
+    return "\n\n".join(
+        [
+            report.markdown(head, rows),
+            report.markdown(checkpoints, result["checkpoints"]),
+            report.markdown(memory, result["memory"]),
+        ]
+    )
