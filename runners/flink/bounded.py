@@ -108,7 +108,9 @@ def run(backfill: Backfill, cluster: Cluster) -> dict[str, Any]:
         )
     lake = folder(backfill.lake, backfill.config.s3.settings())
     with spool_of(backfill.config, backfill.lake, local=False) as spool, alone(lake, spool):
-        return _followed(backfill.model_copy(update={"spool": spool}), cluster)
+        ledger = _followed(backfill.model_copy(update={"spool": spool}), cluster)
+        lake.sweep()  # of what lost workers left half written
+        return ledger
 
 
 def _followed(backfill: Backfill, cluster: Cluster) -> dict[str, Any]:
