@@ -17,7 +17,7 @@ from runners.simulation.kafka import Record, feed
 from schemas import load
 from schemas.arrow import record_schema
 from tests.live.messages import START_MS
-from transforms.encode import header
+from transforms.encode import frame
 from transforms.encode_avro import encode_records
 from transforms.uploads import message_ids
 
@@ -36,9 +36,8 @@ def logs(names: list[str], schema_id: int, first: int, rounds: int) -> Iterator[
     device_no = pa.array(names)
     for number in range(first, first + rounds):
         when = START_MS + number * EVERY_MS
-        values = encode_records(
-            _round(device_no, number, when), load("message_log").avro, header(schema_id)
-        )
+        batch = _round(device_no, number, when)
+        values = frame(schema_id, encode_records(batch, load("message_log").avro))
         for key, value in zip(keys, values.to_pylist(), strict=True):
             yield Record("message-log", key, value, when)
 

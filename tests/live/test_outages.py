@@ -6,7 +6,6 @@ import io
 
 import fastavro
 import pytest
-import requests
 
 from connectors.registration import register
 from schemas import load
@@ -97,29 +96,22 @@ def test_while_the_registry_is_away_known_schemas_go_on_and_a_new_one_waits(boun
     converting(bound)
     send(bound.config.kafka, "message-log", [avro(first, ids[0], 0)])
     until(lambda: len(vehicle_rows(bound)) == 1, "the first upload")
+    log_file = bound.servers["flink"].task_manager(1).log
+    told = log_file.stat().st_size
     registry.stop()
     send(bound.config.kafka, "message-log", [avro(first, ids[0], 1)])
     until(lambda: len(vehicle_rows(bound)) == 2, "an upload with a known schema")
     send(bound.config.kafka, "message-log", [avro(second, ids[1], 2), avro(first, ids[0], 3)])
-    until(lambda: stalled(bound) > 0, "the job waits for the registry")
+
+    def says_so() -> bool:
+        return b"the schema registry is asked again" in log_file.read_bytes()[told:]
+
+    until(says_so, "the job waits for the registry")
     assert len(vehicle_rows(bound)) == 2
     registry.start()
     registry.ready()
     until(lambda: len(vehicle_rows(bound)) == 4, "what waited goes on")
     assert no_dead_letters(bound)
-
-
-def stalled(fleet) -> float:
-    """Seconds the job has waited for schemas."""
-    job = fleet.job("convert")
-    (vertex,) = fleet.cluster.details(job)["vertices"]
-    place = f"{fleet.cluster.url}/jobs/{job.id}/vertices/{vertex['id']}/subtasks/metrics"
-    names = [one["id"] for one in requests.get(place, timeout=15).json()]
-    wanted = [name for name in names if name.endswith("registry_stalled_s")]
-    if not wanted:
-        return 0
-    (found,) = requests.get(place, params={"get": wanted[0], "agg": "max"}, timeout=15).json()
-    return float(found["max"])
 
 
 def avro(schema, schema_id, seq):
