@@ -28,6 +28,7 @@ STATUS = ("BOUND", "UNBOUND", "AMBIGUOUS")
 UNBOUND, AMBIGUOUS = -1, -2
 FOREVER = np.iinfo(np.int64).max
 _CHUNK = 1_000_000
+_TEXTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -225,11 +226,16 @@ def _fixed(texts: pa.Array) -> np.ndarray:
     if not len(texts):
         return np.empty(0, "S8")
     width = -(-max(int(pc.max(pc.binary_length(texts)).as_py()), 1) // 8) * 8
-    binary = texts.cast(pa.binary())
-    fixed = np.empty(len(binary), f"S{width}")
-    for start in range(0, len(binary), _CHUNK):
-        fixed[start : start + _CHUNK] = binary.slice(start, _CHUNK).to_pylist()
-    return fixed
+    fixed = np.zeros((len(texts), width), np.uint8)
+    for low in range(0, len(texts), _TEXTS):
+        part = texts.slice(low, _TEXTS)
+        ends = np.frombuffer(part.buffers()[1], np.int32)[part.offset :][: len(part) + 1]
+        lengths = np.diff(ends)
+        row = np.repeat(np.arange(low, low + len(part)), lengths)
+        place = np.arange(ends[0], ends[-1]) - np.repeat(ends[:-1], lengths)
+        data = np.frombuffer(part.buffers()[2] or b"", np.uint8)
+        fixed[row, place] = data[ends[0] : ends[-1]]
+    return fixed.view(f"S{width}").ravel()
 
 
 def _hash(names: np.ndarray) -> np.ndarray:
