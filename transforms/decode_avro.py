@@ -89,13 +89,13 @@ def cut_frames(
     ids = np.zeros(len(whole), np.int64)
     for position in range(1, 5):
         ids = ids * 256 + data[starts + position]
-    text, ends = data.tobytes(), starts + lengths[whole]
+    content, ends = data.tobytes(), starts + lengths[whole]
     groups = []
     for schema_id in np.unique(ids):
         chosen = ids == schema_id
         # slices of one bytes object: a tenth of the time that a list of Arrow values takes
         cuts = zip((starts[chosen] + 5).tolist(), ends[chosen].tolist(), strict=True)
-        bodies = [text[start:end] for start, end in cuts]
+        bodies = [content[start:end] for start, end in cuts]
         groups.append(Bodies(rows[whole[chosen]], bodies, int(schema_id)))
     return groups, refusals
 

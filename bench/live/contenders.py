@@ -61,13 +61,15 @@ class Bench:
 
 
 def jars() -> list[Path]:
-    """The connectors of Flink SQL, fetched once."""
+    """The connectors of Flink SQL, fetched once, and PyFlink's own: naming any jar leaves that
+    one out."""
     place = kept(
         default_cache(),
         "bench-sql-connectors",
         lambda folder: maven_jars(folder, HERE / "jars" / "pom.xml", HERE / "jars.sha256"),
     )
-    return sorted(place.glob("*.jar"))
+    python = flink_python().parent.parent / "lib"
+    return sorted([*place.glob("*.jar"), *python.glob("*/site-packages/pyflink/opt/flink-python*")])
 
 
 def ours(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:

@@ -20,7 +20,7 @@ from pyflink.datastream.connectors.kafka import (
 from pyflink.table import Schema, StreamTableEnvironment
 
 PARTIAL = Types.ROW_NAMED(
-    ["vehicle_id", "at", "n", "speed_sum", "speed_min", "speed_max", "low", "high"],
+    ["vehicle_id", "moment", "n", "speed_sum", "speed_min", "speed_max", "low", "high"],
     [Types.STRING(), Types.LONG(), Types.LONG(), *[Types.DOUBLE()] * 5],
 )
 MINUTES = """INSERT INTO minutes SELECT vehicle_id, window_start, SUM(n), SUM(speed_sum),
@@ -76,11 +76,13 @@ def to_minutes(
     """Windows of a minute, in the JVM. The watermark waits ten minutes: declared behind a Python
     function it mixes partitions, and a narrow one would drop windows."""
     tables = StreamTableEnvironment.create(stream)
-    form = Schema.new_builder().column("vehicle_id", "STRING").column("at", "BIGINT")
+    form = Schema.new_builder().column("vehicle_id", "STRING").column("moment", "BIGINT")
     form = form.column("n", "BIGINT")
     for name in ("speed_sum", "speed_min", "speed_max", "low", "high"):
         form = form.column(name, "DOUBLE")
-    form = form.column_by_expression("event_time", "CAST(TO_TIMESTAMP_LTZ(at, 3) AS TIMESTAMP(3))")
+    form = form.column_by_expression(
+        "event_time", "CAST(TO_TIMESTAMP_LTZ(moment, 3) AS TIMESTAMP(3))"
+    )
     form = form.watermark("event_time", "event_time - INTERVAL '10' MINUTE")
     tables.create_temporary_view("partials", tables.from_data_stream(partials, form.build()))
     for statement in told["tables"]:
