@@ -13,7 +13,7 @@ JAVA_SOURCES := $(shell find runners/flink/java -name target -prune -o -type f -
 DEMO_VEHICLES ?= 50
 DEMO_HOURS ?= 24
 
-.PHONY: help demo jar servers test test-live lint bench clean
+.PHONY: help demo jar servers test test-live lint bench bench-live clean
 
 help:
 	@echo "make demo       simulate a fleet day, backfill it, draw it: demo/fleet_day.html"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-live  the live jobs on real servers, through faults"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      measure"
+	@echo "make bench-live measure the live jobs against their peers on real servers"
 	@echo "make clean      remove what make made"
 
 demo: $(READY)
@@ -59,6 +60,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench
+
+bench-live: servers $(JAR)
+	$(BIN)/python -m bench.live --latency 120
 
 clean:
 	rm -rf .venv .venv-flink $(JAR) runners/flink/java/target demo .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache \
