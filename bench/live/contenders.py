@@ -10,14 +10,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.live import sql
 from bench.live.rows import without_logical_types
 from bench.live.uploads import Kind
-from bench.live.watch import Cost, Pace, Point, Source, follow, pace
+from bench.live.watch import Cost, Pace, Point, Source, busy, follow, pace
 from connectors.files import DependencyFailed
 from connectors.registry import ids
 from runners.config import Config
@@ -73,22 +73,28 @@ def jars() -> list[Path]:
 
 
 def ours(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
-    """`odograph submit`: a job of ours; both are two jobs that share nothing but the machine."""
-    names = ("convert", "aggregate") if work == "both" else (work,)
-    with ExitStack() as running:
-        jobs = []
-        for name in names:
-            plan = Plan(
-                job=name,
-                config=bench.config,
-                python=str(flink_python()),
-                start_at="earliest",
-                parallelism=parallelism,
-                bindings=str(bench.bindings),
-            )
-            jobs.append(submit(plan, bench.cluster, None))
-            running.callback(end, bench.cluster, jobs[-1])
-        return _on_flink(bench, kind, jobs)
+    """`odograph submit`: a job of ours."""
+    plan = Plan(
+        job=work,
+        config=bench.config,
+        python=str(flink_python()),
+        start_at="earliest",
+        parallelism=parallelism,
+        bindings=str(bench.bindings),
+    )
+    job = submit(plan, bench.cluster, None)
+    try:
+        return _on_flink(bench, kind, job)
+    finally:
+        end(bench.cluster, job)
+
+
+def heap(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
+    """Ours with its state on the heap, where the contenders have theirs."""
+    options = bench.config.flink.options | {"state.backend.type": "hashmap"}
+    flink = bench.config.flink.model_copy(update={"options": options})
+    config = bench.config.model_copy(update={"flink": flink})
+    return ours(replace(bench, config=config), kind, work, parallelism)
 
 
 def pure_sql(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
@@ -102,7 +108,7 @@ def pure_sql(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
         "options": _options(bench, f"bench-sql-{work}", parallelism),
     }
     with _submitted(bench, plan) as job:
-        return _on_flink(bench, kind, [job])
+        return _on_flink(bench, kind, job)
 
 
 def rows(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
@@ -116,7 +122,7 @@ def rows(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
         "options": _options(bench, f"bench-rows-{work}", parallelism),
     }
     with _submitted(bench, plan) as job:
-        return _on_flink(bench, kind, [job])
+        return _on_flink(bench, kind, job)
 
 
 def quix(bench: Bench, kind: Kind, work: str, processes: int) -> Pace:
@@ -160,6 +166,7 @@ def quix(bench: Bench, kind: Kind, work: str, processes: int) -> Pace:
 
 CONTENDERS: dict[str, Callable[[Bench, Kind, str, int], Pace]] = {
     "ours": ours,
+    "heap": heap,
     "sql": pure_sql,
     "rows": rows,
     "quix": quix,
@@ -237,18 +244,16 @@ def end(cluster: Cluster, job_id: str) -> None:
             cluster.end(job, END_S)
 
 
-def _on_flink(bench: Bench, kind: Kind, jobs: list[str]) -> Pace:
-    """Pace of what all of the jobs take, each upload counted once."""
+def _on_flink(bench: Bench, kind: Kind, job: str) -> Pace:
     cost = Cost(bench.flink)
-    sources = [Source(bench.cluster, job) for job in jobs]
+    source = Source(bench.cluster, job)
 
     def look() -> Point:
-        taken = [source.taken() for source in sources]
-        mean = sum(taken) / len(taken) if min(taken) else 0.0
-        return Point(time.monotonic(), mean, *cost.now())
+        return Point(time.monotonic(), source.taken(), *cost.now())
 
     total = bench.totals[kind.message_type]
-    return pace(follow(look, total, bench.settle_s, bench.span_s, bench.patience_s))
+    points = follow(look, total, bench.settle_s, bench.span_s, bench.patience_s)
+    return replace(pace(points), busy=busy(bench.cluster, job))
 
 
 def quix_python(folder: Path) -> Path:

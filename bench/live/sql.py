@@ -55,6 +55,8 @@ def statements(kind: Kind, config: Config, work: tuple[str, ...]) -> tuple[list[
     """Tables and views, and one INSERT for each of `work` (convert, aggregate)."""
     avro = load(f"message_{kind.message_type}").avro
     tables = [_device(kind, avro, config), _bindings(config), _enriched(avro)]
+    if kind.samples > 1:
+        tables.append(SAMPLES)
     vehicles, minutes = output_topics(kind)
     inserts = []
     if "convert" in work:
@@ -83,11 +85,10 @@ FROM TABLE(TUMBLE(TABLE {rows}, DESCRIPTOR(event_time), INTERVAL '1' MINUTE))
 WHERE vehicle_id IS NOT NULL GROUP BY vehicle_id, window_start, window_end"""
 
 
-def samples_view() -> str:
-    """One row a sample, at the time of its upload."""
-    return """CREATE TEMPORARY VIEW samples_of AS
+SAMPLES = """CREATE TEMPORARY VIEW samples_of AS
 SELECT vehicle_id, event_time, s.speed_kmh AS speed_kmh, s.lat_deg AS lat_deg
 FROM enriched CROSS JOIN UNNEST(samples) AS s"""
+"""One row a sample, at the time of its upload."""
 
 
 def _device(kind: Kind, avro: dict[str, Any], config: Config) -> str:

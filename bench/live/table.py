@@ -7,6 +7,7 @@ from bench.live.uploads import KINDS
 
 NAMES = {
     "ours": "odograph",
+    "heap": "odograph, state on the heap",
     "sql": "(a) Flink SQL",
     "rows": "(b) PyFlink, row at a time",
     "quix": "(c) Quix Streams",
@@ -41,8 +42,20 @@ def tables(results: list[dict]) -> str:
     """All of them."""
     cells = with_sums([one for one in results if "who" in one])
     text = report.markdown(HEAD, [row(one, cells) for one in cells])
+    text += "\n\n" + report.markdown(("step", "busy ms a second"), steps(cells))
     rest = [one for one in results if "rates" in one]
     return text + "".join("\n\n" + live(one) for one in rest)
+
+
+def steps(cells: list[dict]) -> list[tuple[str, str]]:
+    """How busy each step of our jobs was."""
+    found = []
+    for cell in cells:
+        if cell["who"] in ("ours", "heap") and cell.get("rate") is not None:
+            head = f"{cell['kind']}, {NAMES[cell['who']]}, {cell['work']}, p{cell['parallelism']}"
+            for step, ms in cell["busy"].items():
+                found.append((f"{head}: {step}", f"{ms:.0f}"))
+    return found
 
 
 def key(cell: dict) -> tuple:
@@ -88,7 +101,7 @@ def row(cell: dict, cells: list[dict]) -> tuple[str, ...]:
 
 def ratio(cell: dict, cells: list[dict]) -> str:
     """How many times ours does in a processor second, and whether that reaches the mark."""
-    if cell["who"] == "ours":
+    if cell["who"] not in MARKS:
         return ""
     us = [one for one in cells if one["who"] == "ours" and key(one) == key(cell)]
     if not us or "failure" in us[0]:

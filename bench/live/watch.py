@@ -8,7 +8,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import psutil
@@ -35,7 +35,8 @@ class Point:
 @dataclass(frozen=True)
 class Pace:
     """Uploads a second (median, lowest and highest of the windows), and processor microseconds
-    an upload over all of them."""
+    an upload over all of them; `busy` is how many milliseconds of a second each step works, its
+    busiest task."""
 
     rate: float
     low: float
@@ -43,11 +44,7 @@ class Pace:
     jvm_us: float
     python_us: float
     seconds: float
-
-    @property
-    def per_core(self) -> float:
-        """Uploads a processor second."""
-        return 1e6 / (self.jvm_us + self.python_us)
+    busy: dict[str, float] = field(default_factory=dict)
 
 
 class Cost:
@@ -114,6 +111,17 @@ class Source:
                     self._found = vertex["id"], metric
                     return True
         return False
+
+
+def busy(cluster: Cluster, job_id: str) -> dict[str, float]:
+    """Milliseconds of a second that each step of a job works, its busiest task."""
+    found = {}
+    for vertex in cluster.ask("GET", f"/jobs/{job_id}")["vertices"]:
+        path = f"/jobs/{job_id}/vertices/{vertex['id']}/subtasks/metrics"
+        told = cluster.ask("GET", f"{path}?get=busyTimeMsPerSecond&agg=max")
+        if told:
+            found[vertex["name"]] = float(told[0]["max"])
+    return found
 
 
 def follow(
