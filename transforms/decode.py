@@ -172,7 +172,7 @@ def avro_uploads(
     """Uploads of decoded records that stand in `rows` of the raw batch; others are refused."""
     lacking = decode_avro.incomplete(items, message_type, decoder.bounds)
     refusals = [Refusal(int(rows[at]), kind, text) for at, (kind, text) in sorted(lacking.items())]
-    kept = np.array([at for at in range(len(rows)) if at not in lacking], np.int64)
+    kept = np.delete(np.arange(len(rows)), list(lacking))
     if not len(kept):
         return [], refusals
     if lacking:

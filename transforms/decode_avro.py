@@ -226,23 +226,24 @@ def message_type_of(writer: dict[str, Any]) -> str | None:
     return None
 
 
-def _aliases(writer: Sequence[str], reader: dict[str, Any]) -> str | None:
+def _at(writer: pa.StructType, reader: dict[str, Any]) -> int:
+    """Where the writer has a field of the reader, by name or alias; -1 where it has none."""
     for name in (reader["name"], *reader.get("aliases", ())):
-        if name in writer:
-            return str(name)
-    return None
+        at = int(writer.get_field_index(name))
+        if at >= 0:
+            return at
+    return -1
 
 
 def resolve(struct: pa.StructArray, field: Field, raw_field: dict[str, Any]) -> pa.Array:
     """Column `field` of the reader schema out of the writer's struct: by name or alias, widened,
     unknown enum symbols and absent fields replaced by the default."""
     wanted = arrow_type(field.avro_type)
-    names = [child.name for child in struct.type]
-    name = _aliases(names, raw_field)
-    if name is None:
+    at = _at(struct.type, raw_field)
+    if at < 0:
         empty = None if field.default in (None, {}) else field.default
         return pa.repeat(pa.scalar(empty, wanted), len(struct))
-    column = struct.flatten()[names.index(name)]
+    column = pc.struct_field(struct, at)
     if field.kind == "enum":
         allowed = pa.array(field.avro_type["symbols"])
         fallback = field.avro_type.get("default", field.default)

@@ -154,7 +154,7 @@ def measure(count: int, top: int) -> None:
         for what in (ConvertStage, LookStage, MinutesStage):
             if what is MinutesStage:
                 given = changed(list(itertools.chain(*(parts[0] for parts in look))))
-            profile = cProfile.Profile() if top else None
+            profile = cProfile.Profile(time.process_time) if top else None
             seconds, told = run(stage(what, live, world), given, profile)
             each = seconds / uploads * 1e6
             print(f"{kind.name:18} {what.__name__:12} {each:12.2f} {each / kind.samples:12.3f}")
