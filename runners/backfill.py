@@ -18,6 +18,7 @@ from connectors.blocks import SCHEME, Blocks, Spans
 from connectors.files import DependencyFailed
 from pipelines.backfill import build
 from pipelines.job import Job
+from pipelines.ledger import COUNTED as COUNTED
 from pipelines.ledger import balances as balances
 from runners.alone import alone
 from runners.beam_options import checked_options

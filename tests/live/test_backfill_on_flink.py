@@ -74,7 +74,7 @@ class Day:
 @pytest.fixture(scope="module")
 def day(servers, tmp_path_factory):
     place = tmp_path_factory.mktemp("day")
-    order = ["simulate", "--out", place / "fleet", "--vehicles", 10, "--hours", 6]
+    order = ["simulate", "--out", place / "fleet", "--vehicles", 10, "--hours", 4]
     order = [*COMMAND, *map(str, order), "--seed", "3", "--misbehave", "all"]
     subprocess.run(order, check=True, capture_output=True)
     local = [*COMMAND, "backfill", "--archive", place / "fleet" / "archive", "--bindings"]
