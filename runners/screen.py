@@ -57,16 +57,14 @@ def bar(title: str, total: float) -> Iterator[Any]:
 @contextmanager
 def counting() -> Iterator[Callable[[str, int, Callable[[], int]], None]]:
     """Progress of something done elsewhere, step by step. Call the result at the start of a step
-    with its title, how much there is to do, and what tells how much is done; without a terminal
-    each step is one line."""
+    with its title, how much there is to do, and what tells how much is done; nothing is shown
+    without a terminal."""
     with ExitStack() as step:
 
         def begin(title: str, total: int, done: Callable[[], int]) -> None:
             step.close()
             if console.is_terminal:
                 step.enter_context(_asking(f"{title}: {total}", total, done))
-            else:
-                click.echo(f"{title}: {total}", err=True)
 
         yield begin
 
