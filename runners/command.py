@@ -20,8 +20,6 @@ from connectors.settings import BadSettings
 from runners.config import BadArguments, BadConfig, Config, load_config
 from runners.database_command import database
 from runners.flink_command import jobs, submit
-from runners.report import report
-from runners.request import source
 from runners.schemas_command import schemas
 from runners.screen import Instant, bar, console, zoned
 from runners.simulate_command import simulate
@@ -88,7 +86,8 @@ def backfill(
     """
     config = load_config(config_path)
     with quiet():
-        from runners.backfill import run_backfill
+        from runners.backfill import run_backfill, source
+        from runners.report import report
     place, spans = source(archive, brokers, offsets, config)
     wanted = [name.strip() for name in types.split(",") if name.strip()]
     with watching() as watch:

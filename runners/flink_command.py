@@ -12,7 +12,6 @@ from rich.table import Table
 
 from runners.config import BadArguments, Config, load_config
 from runners.flink.cluster import Cluster, Job
-from runners.report import report
 from runners.screen import Instant, zoned
 
 JOBS = ("convert", "aggregate")
@@ -146,6 +145,7 @@ def submit_backfill(
     bindings, lake and the spool, which lies below the lake unless the settings name a place.
     """
     from runners.flink.bounded import plan, run
+    from runners.report import report
     from runners.stack.flink import flink_python
 
     config = load_config(config_path)
