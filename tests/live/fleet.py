@@ -41,11 +41,12 @@ def until(reached: Callable[[], Any], what: str, patience_s: float = PATIENCE_S)
     """Wait until `reached` returns something true and return that."""
     deadline = time.monotonic() + patience_s
     while True:
+        began = time.monotonic()
         found = reached()
         if found:
             return found
         assert time.monotonic() < deadline, f"not within {patience_s:g} s: {what}"
-        time.sleep(1)
+        time.sleep(max(1.0, 2 * (time.monotonic() - began)))
 
 
 @dataclass

@@ -14,8 +14,11 @@ from tests.live.fleet import PATIENCE_S, until
 from tests.live.load import terminals
 from tests.live.messages import bindings
 
-TERMINALS, RATE, SECONDS = 1000, 20_000, 30
+TERMINALS, RATE, SECONDS = 1000, 20_000, 15
 SENT = RATE * SECONDS
+
+pytestmark = pytest.mark.settings(flink={"options": {"state.backend.type": "hashmap"}})
+"""State on the heap: what is shown here does not depend on where it lies, and is shown sooner."""
 
 
 class Feed:
@@ -68,11 +71,11 @@ def python_workers(fleet) -> list[psutil.Process]:
 def test_task_manager_killed_twice_and_python_workers_once(running):
     flink = running.servers["flink"]
     feed = Feed(running)
-    for second in (6, 16):
+    for second in (4, 9):
         feed.at(second)
         flink.task_manager(1).kill()
         flink.start_task_manager(1)
-    feed.at(24)
+    feed.at(14)
     until(lambda: python_workers(running), "Python workers are back")
     for worker in python_workers(running):
         if worker.is_running():
@@ -92,7 +95,7 @@ def test_python_workers_die_with_their_task_manager(running):
 def test_job_manager_lost_and_jobs_carried_on_from_their_last_checkpoints(running):
     flink = running.servers["flink"]
     feed = Feed(running)
-    feed.at(12)
+    feed.at(8)
     flink.job_manager.kill()
     flink.start_job_manager()
     flink.ready()
@@ -105,9 +108,9 @@ def test_job_manager_lost_and_jobs_carried_on_from_their_last_checkpoints(runnin
 def test_broker_stopped_for_thirty_seconds(running):
     kafka = running.servers["kafka"]
     feed = Feed(running)
-    feed.at(8)
+    feed.at(5)
     kafka.stop()
-    feed.at(38)
+    feed.at(35)
     kafka.start()
     kafka.ready()
     feed.ends()
@@ -119,7 +122,7 @@ def test_stopped_with_a_savepoint_at_two_and_resumed_at_one_and_four(fleet):
     fleet.submit("aggregate", "--parallelism", 2)
     fleet.submit("convert", "--parallelism", 2)
     feed = Feed(fleet)
-    feed.at(8)
+    feed.at(5)
     savepoint = fleet.stop("convert")
     fleet.submit("convert", "--parallelism", 1, "--from-savepoint", savepoint)
     savepoint = fleet.stop("aggregate")
