@@ -61,7 +61,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
     parser.add_argument("--minutes", type=float, default=13.0, help="no new measurement after them")
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds of the 20k/s feed")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds of the fastest feed")
+    parser.add_argument("--rates", type=int, nargs="+", default=[2_000, 20_000], help="of feeds")
     parser.add_argument("--date", help="date of the run; with it bench/README.md is rewritten")
     noted = Path(tempfile.gettempdir()) / "bench-live.jsonl"
     parser.add_argument("--out", type=Path, default=noted, help="each result as it comes")
@@ -85,7 +86,7 @@ def main() -> int:
                 continue
             note(options.out, measured(bench, cell))
         if options.latency:
-            note(options.out, latency.measure(bench, options.latency))
+            note(options.out, latency.measure(bench, options.rates, options.latency))
     finally:
         down(data, cache, wipe=True)
         shutil.rmtree(data, ignore_errors=True)
