@@ -33,6 +33,7 @@ TERMINALS = {"log": 20_000, "gps": 5_000}
 UPLOADS = {"log": 3_000_000, "gps": 220_000}
 OPTIONS = {
     "metrics.fetcher.update-interval": "400",
+    "rest.flamegraph.enabled": "true",
     "taskmanager.memory.jvm-metaspace.size": "1024m",
 }
 """Figures that are fresh, and room for the classes of many jobs one after another."""

@@ -17,7 +17,7 @@ from typing import Any
 from bench.live import sql
 from bench.live.rows import without_logical_types
 from bench.live.uploads import Kind
-from bench.live.watch import Cost, Pace, Point, Source, busy, follow, pace
+from bench.live.watch import Cost, Pace, Point, Source, busy, follow, hot, pace
 from connectors.files import DependencyFailed
 from connectors.registry import ids
 from runners.config import Config
@@ -84,7 +84,8 @@ def ours(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
     )
     job = submit(plan, bench.cluster, None)
     try:
-        return _on_flink(bench, kind, job)
+        told = _on_flink(bench, kind, job)
+        return replace(told, hot=hot(bench.cluster, job)) if parallelism == 1 else told
     finally:
         end(bench.cluster, job)
 

@@ -42,19 +42,21 @@ def tables(results: list[dict]) -> str:
     """All of them."""
     cells = with_sums([one for one in results if "who" in one])
     text = report.markdown(HEAD, [row(one, cells) for one in cells])
-    text += "\n\n" + report.markdown(("step", "busy ms a second"), steps(cells))
+    text += "\n\n" + report.markdown(("job", "step", "busy ms/s", "its thread"), steps(cells))
     rest = [one for one in results if "rates" in one]
     return text + "".join("\n\n" + live(one) for one in rest)
 
 
-def steps(cells: list[dict]) -> list[tuple[str, str]]:
-    """How busy each step of our jobs was."""
+def steps(cells: list[dict]) -> list[tuple[str, ...]]:
+    """How busy each step of our jobs was, and where its thread was."""
     found = []
     for cell in cells:
         if cell["who"] in ("ours", "heap") and cell.get("rate") is not None:
             head = f"{cell['kind']}, {NAMES[cell['who']]}, {cell['work']}, p{cell['parallelism']}"
             for step, ms in cell["busy"].items():
-                found.append((f"{head}: {step}", f"{ms:.0f}"))
+                parts = sorted(cell["hot"].get(step, {}).items(), key=lambda part: -part[1])
+                told = ", ".join(f"{name} {share:.0%}" for name, share in parts if share >= 0.05)
+                found.append((head, step, f"{ms:.0f}", told))
     return found
 
 

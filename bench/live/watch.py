@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote
 
 import psutil
@@ -35,8 +36,7 @@ class Point:
 @dataclass(frozen=True)
 class Pace:
     """Uploads a second (median, lowest and highest of the windows), and processor microseconds
-    an upload over all of them; `busy` is how many milliseconds of a second each step works, its
-    busiest task."""
+    an upload over all of them; `busy` and `hot` as the functions of that name tell."""
 
     rate: float
     low: float
@@ -45,6 +45,7 @@ class Pace:
     python_us: float
     seconds: float
     busy: dict[str, float] = field(default_factory=dict)
+    hot: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class Cost:
@@ -122,6 +123,46 @@ def busy(cluster: Cluster, job_id: str) -> dict[str, float]:
         if told:
             found[vertex["name"]] = float(told[0]["max"])
     return found
+
+
+WHERE = {
+    "RocksDB": "org.rocksdb",
+    "Kafka": "org.apache.kafka",
+    "Python's runner": "beam",
+    "network buffers": "runtime.io.network",
+    "serializers": "Serializer",
+}
+"""Parts of the frames of a stack that tell where it works, the first that is found."""
+
+
+def hot(cluster: Cluster, job_id: str, patience_s: float = 15) -> dict[str, dict[str, float]]:
+    """Where the task threads of each step are while they work: parts of their samples. All steps
+    are looked at in the same seconds."""
+    vertices = cluster.ask("GET", f"/jobs/{job_id}")["vertices"]
+    found: dict[str, dict[str, float]] = {}
+    deadline = time.monotonic() + patience_s
+    while len(found) < len(vertices) and time.monotonic() < deadline:
+        for vertex in vertices:
+            path = f"/jobs/{job_id}/vertices/{vertex['id']}/flamegraph?type=on_cpu"
+            root = cluster.ask("GET", path).get("data")
+            if root and vertex["name"] not in found:
+                parts: dict[str, float] = {}
+                _count(root, "", parts)
+                total = sum(parts.values()) or 1.0
+                found[vertex["name"]] = {part: count / total for part, count in parts.items()}
+        time.sleep(0.5)
+    return found
+
+
+def _count(frame: dict[str, Any], path: str, parts: dict[str, float]) -> None:
+    path = f"{path};{frame['name']}"
+    below = sum(child["value"] for child in frame["children"])
+    own = frame["value"] - below
+    if own > 0:
+        part = next((name for name, text in WHERE.items() if text in path), "the rest")
+        parts[part] = parts.get(part, 0.0) + own
+    for child in frame["children"]:
+        _count(child, path, parts)
 
 
 def follow(
