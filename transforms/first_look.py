@@ -240,8 +240,8 @@ def contributions(
 ) -> pa.RecordBatch:
     """`CONTRIBUTIONS` of the uploads named: their partials, or that they add nothing.
 
-    `message_id` are different texts, `version` and `copy` int64 of the same shape; `packed` holds the
-    bytes of all `partials`, one after another.
+    `message_id` are different texts, `version` and `copy` int64 of the same shape; `packed` holds
+    the bytes of all `partials`, one after another.
     """
     table = pa.Table.from_batches(partials) if partials else None
     count = len(message_id)
