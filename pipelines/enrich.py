@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from connectors.snapshot import Snapshot
 
+from connectors.snapshot import Snapshot
 from pipelines.records import NO_RECORDS, OUT_RECORD, copies
 from transforms.bind import UNBOUND
 from transforms.decode_avro import WriterSchemas, message_type_of
