@@ -5,8 +5,6 @@ import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.metrics.Counter;
 import org.apache.flink.runtime.state.VoidNamespace;
 import org.apache.flink.runtime.state.VoidNamespaceSerializer;
-import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
-import org.apache.flink.streaming.api.operators.BoundedOneInput;
 import org.apache.flink.streaming.api.operators.InternalTimer;
 import org.apache.flink.streaming.api.operators.InternalTimerService;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
@@ -25,10 +23,9 @@ import org.apache.flink.table.data.utils.JoinedRowData;
  * <p>The first copy of an upload is remembered as long as any. {@link History} decides what is
  * quiet; it may err towards judging once too often, never the other way.
  */
-public final class Dossiers extends AbstractStreamOperator<byte[]>
+public final class Dossiers extends Flushed
     implements OneInputStreamOperator<RowData, byte[]>,
-        Triggerable<String, VoidNamespace>,
-        BoundedOneInput {
+        Triggerable<String, VoidNamespace> {
   private static final long serialVersionUID = 1L;
 
   public static final String LAYOUT =
@@ -64,7 +61,6 @@ public final class Dossiers extends AbstractStreamOperator<byte[]>
   private transient MapState<String, RowData> copies;
   private transient ValueState<RowData> history;
   private transient InternalTimerService<VoidNamespace> timers;
-  private transient BlockWriter block;
   private transient Counter judged;
 
   public Dossiers(
@@ -74,6 +70,7 @@ public final class Dossiers extends AbstractStreamOperator<byte[]>
       long everyMs,
       long debounceMs,
       long rebootWindowMs) {
+    super(new Layout(DOSSIER), FLUSH_MS);
     this.keepMs = keepMs;
     this.maxRows = maxRows;
     this.maxBytes = maxBytes;
@@ -90,20 +87,7 @@ public final class Dossiers extends AbstractStreamOperator<byte[]>
     copies = getRuntimeContext().getMapState(memory.map("copies", ROW));
     history = getRuntimeContext().getState(memory.value("history", History.LAYOUT));
     timers = getInternalTimerService("revise", VoidNamespaceSerializer.INSTANCE, this);
-    block = new BlockWriter(new Layout(DOSSIER));
     judged = getMetricGroup().counter("dossiers");
-    tick();
-  }
-
-  private void tick() {
-    long next = getProcessingTimeService().getCurrentProcessingTime() + FLUSH_MS;
-    getProcessingTimeService()
-        .registerTimer(
-            next,
-            time -> {
-              flush();
-              tick();
-            });
   }
 
   @Override
@@ -172,24 +156,8 @@ public final class Dossiers extends AbstractStreamOperator<byte[]>
     block.add(new JoinedRowData(upload, GenericRowData.of(version)));
   }
 
-  private void flush() {
-    if (block.rows() > 0) {
-      output.collect(new StreamRecord<>(block.take()));
-    }
-  }
-
   @Override
   public void onEventTime(InternalTimer<String, VoidNamespace> timer) {
     throw new IllegalStateException("no timer follows event time");
-  }
-
-  @Override
-  public void prepareSnapshotPreBarrier(long checkpointId) {
-    flush();
-  }
-
-  @Override
-  public void endInput() {
-    flush();
   }
 }

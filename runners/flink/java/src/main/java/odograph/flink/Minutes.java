@@ -4,8 +4,6 @@ import java.util.LinkedHashSet;
 import java.util.Set;
 import org.apache.flink.api.common.state.MapState;
 import org.apache.flink.api.common.state.ValueState;
-import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
-import org.apache.flink.streaming.api.operators.BoundedOneInput;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.table.data.GenericRowData;
@@ -18,8 +16,8 @@ import org.apache.flink.table.data.StringData;
  * and before every checkpoint; one without partials left goes on as a single row without message.
  * How partials merge is Python's to know.
  */
-public final class Minutes extends AbstractStreamOperator<byte[]>
-    implements OneInputStreamOperator<RowData, byte[]>, BoundedOneInput {
+public final class Minutes extends Flushed
+    implements OneInputStreamOperator<RowData, byte[]> {
   private static final long serialVersionUID = 1L;
 
   /** A null partial takes back what the message had added. */
@@ -40,16 +38,14 @@ public final class Minutes extends AbstractStreamOperator<byte[]>
 
   private final long keepMs;
   private final int maxRows;
-  private final long everyMs;
   private transient MapState<String, RowData> partials;
   private transient ValueState<RowData> head;
   private transient Set<String> changed;
-  private transient BlockWriter block;
 
   public Minutes(long keepMs, int maxRows, long everyMs) {
+    super(new Layout(CHANGED), everyMs);
     this.keepMs = keepMs;
     this.maxRows = maxRows;
-    this.everyMs = everyMs;
   }
 
   @Override
@@ -59,19 +55,6 @@ public final class Minutes extends AbstractStreamOperator<byte[]>
     partials = getRuntimeContext().getMapState(memory.map("partials", HELD));
     head = getRuntimeContext().getState(memory.value("head", HEAD));
     changed = new LinkedHashSet<>();
-    block = new BlockWriter(new Layout(CHANGED));
-    tick();
-  }
-
-  private void tick() {
-    long next = getProcessingTimeService().getCurrentProcessingTime() + everyMs;
-    getProcessingTimeService()
-        .registerTimer(
-            next,
-            time -> {
-              flush();
-              tick();
-            });
   }
 
   @Override
@@ -89,7 +72,8 @@ public final class Minutes extends AbstractStreamOperator<byte[]>
     }
   }
 
-  private void flush() throws Exception {
+  @Override
+  void flush() throws Exception {
     for (String key : changed) {
       setCurrentKey(key);
       RowData before = head.value();
@@ -97,13 +81,11 @@ public final class Minutes extends AbstractStreamOperator<byte[]>
       head.update(GenericRowData.of(before.getString(0), before.getLong(1), revision));
       write(before, revision);
       if (block.rows() >= maxRows) {
-        output.collect(new StreamRecord<>(block.take()));
+        super.flush();
       }
     }
     changed.clear();
-    if (block.rows() > 0) {
-      output.collect(new StreamRecord<>(block.take()));
-    }
+    super.flush();
   }
 
   private void write(RowData minute, int revision) throws Exception {
@@ -122,15 +104,5 @@ public final class Minutes extends AbstractStreamOperator<byte[]>
     if (empty) {
       block.add(row);
     }
-  }
-
-  @Override
-  public void prepareSnapshotPreBarrier(long checkpointId) throws Exception {
-    flush();
-  }
-
-  @Override
-  public void endInput() throws Exception {
-    flush();
   }
 }
