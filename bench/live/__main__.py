@@ -22,7 +22,7 @@ from bench.live.uploads import KINDS, START_MS, binding_rows, rounds, terminals
 from connectors.files import DependencyFailed
 from connectors.kafka import client_properties
 from connectors.registry import ids
-from runners.config import Config, load_config
+from runners.config import BadArguments, Config, load_config
 from runners.simulation.kafka import feed
 from runners.stack.artefacts import default_cache
 from runners.stack.processes import free_port
@@ -42,29 +42,30 @@ SPANS = {"kafka": 2, "registry": 2, "flink": 3}
 WORKS = ("convert", "aggregate", "both")
 
 
-def wanted(who: str, work: str, parallelism: int) -> bool:
+def wanted(who: str, kind: str, work: str, parallelism: int) -> bool:
     """Whether a measurement tells anything new: of what runs as two programs, both is the sum of
-    what each costs; what a row at a time costs does not change with parallelism."""
+    what each costs; what a row at a time costs hardly changes with parallelism."""
     if who == "heap":
         return work == "aggregate" and parallelism == 1
     if work == "both":
         return who == "sql" and parallelism == 1
-    return who in ("ours", "sql") or parallelism == 1 or work == "convert"
+    return who in ("ours", "sql") or parallelism == 1 or (kind, work) == ("log", "convert")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.live", description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of uploads")
-    parser.add_argument("--settle", type=float, default=4.0, help="seconds before measuring")
-    parser.add_argument("--span", type=float, default=7.0, help="seconds measured")
+    parser.add_argument("--settle", type=float, default=8.0, help="seconds before measuring")
+    parser.add_argument("--span", type=float, default=6.0, help="seconds measured")
     parser.add_argument("--parallelism", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
-    parser.add_argument("--minutes", type=float, default=13.0, help="no new measurement after them")
+    parser.add_argument("--minutes", type=float, default=12.5, help="no new measurement after them")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds of the fastest feed")
     parser.add_argument("--rates", type=int, nargs="+", default=[2_000, 20_000], help="of feeds")
     parser.add_argument("--date", help="date of the run; with it bench/README.md is rewritten")
+    parser.add_argument("--keep", action="store_true", help="the servers' data and logs")
     noted = Path(tempfile.gettempdir()) / "bench-live.jsonl"
     parser.add_argument("--out", type=Path, default=noted, help="each result as it comes")
     return parser.parse_args()
@@ -89,8 +90,9 @@ def main() -> int:
         if options.latency:
             note(options.out, latency.measure(bench, options.rates, options.latency))
     finally:
-        down(data, cache, wipe=True)
-        shutil.rmtree(data, ignore_errors=True)
+        down(data, cache, wipe=not options.keep)
+        if not options.keep:
+            shutil.rmtree(data, ignore_errors=True)
     text = table.tables([json.loads(line) for line in options.out.read_text().splitlines()])
     print(text)
     if options.date:
@@ -105,7 +107,7 @@ def cells(options: argparse.Namespace) -> list[dict[str, object]]:
         for kind in options.kinds:
             for work in options.works:
                 for who in options.only:
-                    if wanted(who, work, parallelism):
+                    if wanted(who, kind, work, parallelism):
                         cell = {"who": who, "kind": kind, "work": work}
                         found.append({**cell, "parallelism": parallelism})
     return found
@@ -121,8 +123,11 @@ def measured(bench: Bench, cell: dict) -> dict:
         kind = KINDS[cell["kind"]]
         one = CONTENDERS[cell["who"]](bench, kind, cell["work"], cell["parallelism"])
         result = {**vars(one), "samples": kind.samples}
-    except DependencyFailed as error:
+    except (DependencyFailed, BadArguments) as error:
         result = {"failure": str(error)}
+        for job in bench.cluster.jobs():
+            if job.alive:
+                bench.cluster.cancel(job)
     return {**cell, **result, "took_s": time.monotonic() - began}
 
 

@@ -13,7 +13,7 @@ NAMES = {
     "quix": "(c) Quix Streams",
 }
 MARKS = {"sql": 1.5, "rows": 8.0, "quix": 15.0}
-HEAD = ("uploads", "contender", "does", "p", "samples/s", "lowest", "highest")
+HEAD = ("uploads", "contender", "does", "par.", "samples/s", "lowest", "highest")
 HEAD = (*HEAD, "JVM us", "Python us", "samples/CPU s", "ours is")
 
 
