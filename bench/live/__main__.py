@@ -65,6 +65,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--latency", type=float, default=0.0, help="seconds of the fastest feed")
     parser.add_argument("--rates", type=int, nargs="+", default=[2_000, 20_000], help="of feeds")
     parser.add_argument("--date", help="date of the run; with it bench/README.md is rewritten")
+    parser.add_argument("--no-warm", dest="warm", action="store_false", help="no run thrown away")
     parser.add_argument("--keep", action="store_true", help="the servers' data and logs")
     noted = Path(tempfile.gettempdir()) / "bench-live.jsonl"
     parser.add_argument("--out", type=Path, default=noted, help="each result as it comes")
@@ -82,7 +83,10 @@ def main() -> int:
         servers = up(data, cache, Choice(ports=ports, memory=MEMORY, options=OPTIONS))
         bench = prepared(data, servers, options)
         began = time.monotonic()
-        for cell in cells(options):
+        wanted_cells = cells(options)
+        if options.warm:
+            measured(bench, wanted_cells[0])
+        for cell in wanted_cells:
             if time.monotonic() - began > options.minutes * 60:
                 note(options.out, {**cell, "failure": "no time was left"})
                 continue
