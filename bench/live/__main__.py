@@ -12,6 +12,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -127,7 +128,7 @@ def measured(bench: Bench, cell: dict) -> dict:
         kind = KINDS[cell["kind"]]
         one = CONTENDERS[cell["who"]](bench, kind, cell["work"], cell["parallelism"])
         result = {**vars(one), "samples": kind.samples}
-    except (DependencyFailed, BadArguments) as error:
+    except (DependencyFailed, BadArguments, psutil.Error, subprocess.SubprocessError) as error:
         result = {"failure": str(error)}
         for job in bench.cluster.jobs():
             if job.alive:
