@@ -13,13 +13,14 @@ JAVA_SOURCES := $(shell find runners/flink/java -name target -prune -o -type f -
 DEMO_VEHICLES ?= 50
 DEMO_HOURS ?= 24
 
-.PHONY: help demo jar servers test test-live lint bench bench-live clean
+.PHONY: help demo jar servers test test-rest test-live lint bench bench-live clean
 
 help:
 	@echo "make demo       simulate a fleet day, backfill it, draw it: demo/fleet_day.html"
 	@echo "make jar        the Java side of the Flink jobs: $(JAR)"
 	@echo "make servers    fetch what \`odograph stack up\` and the tests start"
-	@echo "make test       lint, types, all tests, core tests beside PyFlink, then test-live"
+	@echo "make test       lint, types, then test-rest beside test-live"
+	@echo "make test-rest  all tests but the live ones; the core's again beside PyFlink"
 	@echo "make test-live  the live jobs on real servers, through faults"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      measure"
@@ -47,12 +48,14 @@ servers: $(READY) $(FLINK_READY)
 	$(BIN)/odograph stack fetch
 
 test: lint servers $(JAR)
+	$(MAKE) -j2 --output-sync=target test-rest test-live
+
+test-rest: servers $(JAR)
 	$(BIN)/python -m pytest -q --ignore=tests/live
 	$(FLINK_BIN)/python -m pytest -q -p no:cacheprovider tests/schemas tests/transforms
-	$(MAKE) test-live
 
 test-live: servers $(JAR)
-	$(BIN)/python -m pytest -q tests/live
+	$(BIN)/python -m pytest -q --durations=12 tests/live
 
 lint: $(READY)
 	$(BIN)/ruff check .
