@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 from confluent_kafka import KafkaException, Producer
@@ -105,17 +107,15 @@ def main() -> int:
     return 0
 
 
-def cells(options: argparse.Namespace) -> list[dict[str, object]]:
+def cells(options: argparse.Namespace) -> list[dict[str, Any]]:
     """What is measured, the most telling first."""
-    found = []
-    for parallelism in options.parallelism:
-        for kind in options.kinds:
-            for work in options.works:
-                for who in options.only:
-                    if wanted(who, kind, work, parallelism):
-                        cell = {"who": who, "kind": kind, "work": work}
-                        found.append({**cell, "parallelism": parallelism})
-    return found
+    every = itertools.product(options.parallelism, options.works, options.kinds, options.only)
+    found = [
+        {"who": who, "kind": kind, "work": work, "parallelism": parallelism}
+        for parallelism, work, kind, who in every
+        if wanted(who, kind, work, parallelism)
+    ]
+    return sorted(found, key=lambda cell: (cell["parallelism"], cell["who"] == "heap"))
 
 
 def measured(bench: Bench, cell: dict) -> dict:
