@@ -13,7 +13,7 @@ JAVA_SOURCES := $(shell find runners/flink/java -name target -prune -o -type f -
 DEMO_VEHICLES ?= 50
 DEMO_HOURS ?= 24
 
-.PHONY: help demo jar servers test test-rest test-live lint bench bench-live clean
+.PHONY: help demo jar servers test test-rest test-live test-long lint bench bench-live clean
 
 help:
 	@echo "make demo       simulate a fleet day, backfill it, draw it: demo/fleet_day.html"
@@ -22,6 +22,7 @@ help:
 	@echo "make test       lint, types, then test-rest beside test-live"
 	@echo "make test-rest  all tests but the live ones; the core's again beside PyFlink"
 	@echo "make test-live  the live jobs on real servers, through faults"
+	@echo "make test-long  the live tests that take minutes more"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      measure"
 	@echo "make bench-live measure the live jobs against their peers on real servers"
@@ -55,7 +56,10 @@ test-rest: servers $(JAR)
 	$(FLINK_BIN)/python -m pytest -q -p no:cacheprovider tests/schemas tests/transforms
 
 test-live: servers $(JAR)
-	$(BIN)/python -m pytest -q --durations=12 tests/live
+	$(BIN)/python -u -m pytest -q --durations=12 -m "not long" tests/live
+
+test-long: servers $(JAR)
+	$(BIN)/python -m pytest -q --durations=12 -m long tests/live
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -9,22 +9,22 @@ from runners.stack.processes import free_port
 from runners.stack.servers import Choice
 from runners.stack.stack import down, up
 from tests.live.fleet import Fleet
+from tests.servers import server_folder
 
 FLINK = {"heartbeat.timeout": "8000", "heartbeat.interval": "2000"}
 """A lost TaskManager is noticed soon, so that tests do not wait for it."""
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory):
+def servers():
     """Kafka, registry, Postgres, S3 and a Flink cluster, by name."""
-    data = tmp_path_factory.mktemp("stack")
     spans = {"kafka": 2, "registry": 2, "postgres": 1, "s3": 1, "flink": 3}
     ports = {name: free_port(span) for name, span in spans.items()}
-    started = up(data, default_cache(), Choice(ports=ports, memory="3072m", options=FLINK))
-    try:
-        yield started
-    finally:
-        down(data, default_cache(), wipe=True)
+    with server_folder() as data:
+        try:
+            yield up(data, default_cache(), Choice(ports=ports, memory="3072m", options=FLINK))
+        finally:
+            down(data, default_cache(), wipe=True)
 
 
 @pytest.fixture

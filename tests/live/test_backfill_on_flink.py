@@ -120,6 +120,7 @@ def _copy(source: Folder, target: Folder) -> None:
         target.write(name, source.read(name))
 
 
+@pytest.mark.long
 def test_lost_workers_change_nothing(day, tmp_path):
     lake = tmp_path / "lake"
     with subprocess.Popen(day.order(lake), env=day.environment) as running:
@@ -140,6 +141,7 @@ def _python_workers(day: Day) -> list[psutil.Process]:
     return [one for one in workers if "pyflink" in " ".join(one.cmdline())]
 
 
+@pytest.mark.long
 def test_an_interrupt_ends_the_job_and_the_next_run_finishes(day, tmp_path):
     lake = tmp_path / "lake"
     with subprocess.Popen(day.order(lake), env=day.environment) as running:
@@ -167,6 +169,7 @@ def test_a_cluster_that_does_not_answer_is_named(day, tmp_path):
     assert nowhere in done.stderr
 
 
+@pytest.mark.long
 def test_an_outage_that_workers_meet_ends_the_command_and_the_next_run_finishes(
     day, buckets, tmp_path
 ):

@@ -14,7 +14,7 @@ from tests.live.fleet import PATIENCE_S, until
 from tests.live.load import terminals
 from tests.live.messages import bindings
 
-TERMINALS, RATE, SECONDS = 1000, 20_000, 15
+TERMINALS, RATE, SECONDS = 1000, 20_000, 8
 SENT = RATE * SECONDS
 
 pytestmark = pytest.mark.settings(flink={"options": {"state.backend.type": "hashmap"}})
@@ -71,12 +71,11 @@ def python_workers(fleet) -> list[psutil.Process]:
 def test_task_manager_killed_twice_and_python_workers_once(running):
     flink = running.servers["flink"]
     feed = Feed(running)
-    for second in (4, 9):
+    for second in (2, 6):
         feed.at(second)
         flink.task_manager(1).kill()
         flink.start_task_manager(1)
-    feed.at(14)
-    until(lambda: python_workers(running), "Python workers are back")
+        until(lambda: python_workers(running), "Python workers are back")
     for worker in python_workers(running):
         if worker.is_running():
             worker.kill()
@@ -95,7 +94,7 @@ def test_python_workers_die_with_their_task_manager(running):
 def test_job_manager_lost_and_jobs_carried_on_from_their_last_checkpoints(running):
     flink = running.servers["flink"]
     feed = Feed(running)
-    feed.at(8)
+    feed.at(5)
     flink.job_manager.kill()
     flink.start_job_manager()
     flink.ready()
@@ -108,9 +107,9 @@ def test_job_manager_lost_and_jobs_carried_on_from_their_last_checkpoints(runnin
 def test_broker_stopped_for_thirty_seconds(running):
     kafka = running.servers["kafka"]
     feed = Feed(running)
-    feed.at(5)
+    feed.at(4)
     kafka.stop()
-    feed.at(35)
+    feed.at(34)
     kafka.start()
     kafka.ready()
     feed.ends()
@@ -122,7 +121,7 @@ def test_stopped_with_a_savepoint_at_two_and_resumed_at_one_and_four(fleet):
     fleet.submit("aggregate", "--parallelism", 2)
     fleet.submit("convert", "--parallelism", 2)
     feed = Feed(fleet)
-    feed.at(5)
+    feed.at(4)
     savepoint = fleet.stop("convert")
     fleet.submit("convert", "--parallelism", 1, "--from-savepoint", savepoint)
     savepoint = fleet.stop("aggregate")
