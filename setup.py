@@ -65,7 +65,7 @@ setup(
     package_data={
         "connectors": ["sql/*.sql"],
         "schemas": ["avro/*.avsc"],
-        "runners.flink": ["*.jar"],
+        "runners.flink": ["*.jar", "worker_site/*.py"],
         "runners.stack": ["pins/*", "pins/*/*"],
     },
     install_requires=CORE,

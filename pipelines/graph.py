@@ -16,7 +16,6 @@ from pyflink.datastream.functions import MapFunction
 from pyflink.java_gateway import get_gateway
 
 from pipelines.blocks import layout
-from pipelines.orphans import end_with_the_task_manager
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 
@@ -33,7 +32,6 @@ class _Python(MapFunction):
         self.stage = stage
 
     def open(self, runtime_context: Any) -> None:
-        end_with_the_task_manager()
         self.stage.open()
         metrics = runtime_context.get_metrics_group()
         for name, read in self.stage.gauges().items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.live import HOUR_MS, Live
@@ -76,6 +78,7 @@ class Plan(BaseModel):
             "pipeline.operator-chaining.enabled": "true",
             "parallelism.default": str(self.parallelism),
             "python.executable": self.python,
+            "python.pythonpath": str(Path(__file__).parent / "worker_site"),
             "python.fn-execution.bundle.size": "4",
             "python.fn-execution.bundle.time": "50",
             "execution.checkpointing.interval": f"{flink.checkpoint_interval_s:g}s",
