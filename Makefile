@@ -10,19 +10,21 @@ FLINK_BIN := .venv-flink/bin
 FLINK_READY := .venv-flink/.ready
 JAR := runners/flink/odograph-flink.jar
 JAVA_SOURCES := $(shell find runners/flink/java -name target -prune -o -type f -print)
+ON_SERVERS := tests/connectors tests/pipelines tests/runners tests/stack
 DEMO_VEHICLES ?= 50
 DEMO_HOURS ?= 24
 
-.PHONY: help demo jar servers test test-rest test-live test-long lint bench bench-live clean
+.PHONY: help demo jar servers test test-core test-servers test-live test-long lint bench bench-live clean
 
 help:
 	@echo "make demo       simulate a fleet day, backfill it, draw it: demo/fleet_day.html"
 	@echo "make jar        the Java side of the Flink jobs: $(JAR)"
 	@echo "make servers    fetch what \`odograph stack up\` and the tests start"
-	@echo "make test       lint, types, then test-rest beside test-live"
-	@echo "make test-rest  all tests but the live ones; the core's again beside PyFlink"
+	@echo "make test       lint, types, then test-core, test-servers and test-live beside each other"
+	@echo "make test-core  what needs few servers; the core again beside PyFlink"
+	@echo "make test-servers  connectors, backfills, commands and the stack on real servers"
 	@echo "make test-live  the live jobs on real servers, through faults"
-	@echo "make test-long  the live tests that take minutes more"
+	@echo "make test-long  tests on servers that take minutes more"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      measure"
 	@echo "make bench-live measure the live jobs against their peers on real servers"
@@ -49,17 +51,20 @@ servers: $(READY) $(FLINK_READY)
 	$(BIN)/odograph stack fetch
 
 test: lint servers $(JAR)
-	$(MAKE) -j2 --output-sync=target test-rest test-live
+	$(MAKE) -j3 --output-sync=target test-core test-servers test-live
 
-test-rest: servers $(JAR)
-	$(BIN)/python -m pytest -q --ignore=tests/live
+test-core: servers $(JAR)
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(ON_SERVERS) tests/live)
 	$(FLINK_BIN)/python -m pytest -q -p no:cacheprovider tests/schemas tests/transforms
+
+test-servers: servers $(JAR)
+	$(BIN)/python -m pytest -q --durations=12 -m "not long" $(ON_SERVERS)
 
 test-live: servers $(JAR)
 	$(BIN)/python -u -m pytest -q --durations=12 -m "not long" tests/live
 
 test-long: servers $(JAR)
-	$(BIN)/python -m pytest -q --durations=12 -m long tests/live
+	$(BIN)/python -m pytest -q --durations=12 -m long tests
 
 lint: $(READY)
 	$(BIN)/ruff check .

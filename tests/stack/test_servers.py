@@ -23,6 +23,8 @@ STARTER = """
 import os, sys, time
 from tests.servers import server_folder
 from runners.stack.processes import Process
+
+pytestmark = pytest.mark.long
 with server_folder() as folder:
     Process("sleeper", folder / "sleeper").start(["sleep", "600"])
     print(folder, flush=True)

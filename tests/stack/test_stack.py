@@ -19,6 +19,8 @@ from runners.stack.processes import answers, free_port, marked, sweep
 from runners.stack.servers import PORTS, Choice, build
 from tests.servers import server_folder
 
+pytestmark = pytest.mark.long
+
 SPANS = {name: server.span for name, server in build(Path(), Path(), Choice(PORTS)).items()}
 
 
