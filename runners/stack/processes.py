@@ -152,7 +152,7 @@ def free_port(span: int = 1) -> int:
     """The first of `span` neighbouring free ports, below those the kernel gives to clients, so
     that a server can be restarted on its port."""
     for _ in range(1000):
-        first = random.randrange(20000, EPHEMERAL - span)
+        first = random.SystemRandom().randrange(20000, EPHEMERAL - span)
         if all(_free(port) for port in range(first, first + span)):
             return first
     raise DependencyFailed(f"no {span} neighbouring free ports between 20000 and {EPHEMERAL}")
