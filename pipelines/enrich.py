@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.snapshot import Snapshot
-from pipelines.records import NO_RECORDS, OUT_RECORD, copies
+from pipelines.records import NO_RECORDS, OUT_RECORD, copies, out_records
 from transforms.bind import UNBOUND
 from transforms.decode_avro import WriterSchemas, message_type_of
 from transforms.encode import (
@@ -51,16 +51,11 @@ def vehicle_records(
     vehicle = bindings.vehicle_of(change)
     vehicle_id = bindings.vehicles.take(pa.array(vehicle, mask=vehicle < 0))
     values = _values(uploads, records, snapshot.vehicles.encoded(change), schema_id, writers)
-    count = len(lines)
-    enriched = pa.RecordBatch.from_arrays(
-        [
-            pa.repeat(pa.scalar(f"vehicle-{uploads.message_type}"), count),
-            records.column("timestamp").cast(pa.int64()),
-            pc.coalesce(vehicle_id, device_no).cast(pa.binary()),
-            values,
-            pa.nulls(count, pa.binary()),
-        ],
-        schema=OUT_RECORD,
+    enriched = out_records(
+        f"vehicle-{uploads.message_type}",
+        records.column("timestamp").cast(pa.int64()),
+        pc.coalesce(vehicle_id, device_no).cast(pa.binary()),
+        values,
     )
     lost = lines[vehicle == UNBOUND]
     return [(lines, enriched), (lost, copies(raw, lost, UNBOUND_TOPIC, "unbound"))]
@@ -110,18 +105,12 @@ def dead_records(dead: pa.Table, schema_id: int) -> Placed:
     """Dead letters for their topic."""
     if not dead.num_rows:
         return np.empty(0, np.int64), NO_RECORDS
-    count = dead.num_rows
     letters = dead.combine_chunks().to_batches()[0]
-    received = letters.column("received_time").cast(pa.int64())
-    records = pa.RecordBatch.from_arrays(
-        [
-            pa.repeat(pa.scalar(DEAD_LETTERS_TOPIC), count),
-            received,
-            dead_letter_keys(letters),
-            encode_dead_letters(letters, schema_id),
-            pa.nulls(count, pa.binary()),
-        ],
-        schema=OUT_RECORD,
+    records = out_records(
+        DEAD_LETTERS_TOPIC,
+        letters.column("received_time").cast(pa.int64()),
+        dead_letter_keys(letters),
+        encode_dead_letters(letters, schema_id),
     )
     return np.asarray(letters.column("source_offset").fill_null(0)), records
 

@@ -97,10 +97,8 @@ class Graph:
     ) -> DataStream:
         """A step written in Java that remembers by key."""
         text = Types.STRING().get_java_type_info()
-        keyed = rows._j_data_stream.keyBy(key, text)
-        done = DataStream(keyed.transform(name, type_info, operator))
-        done._j_data_stream.uid(name)
-        return done
+        keyed = DataStream(rows._j_data_stream.keyBy(key, text))
+        return self.transform(keyed, name, type_info, operator)
 
     def to_kafka(
         self, rows: DataStream, name: str, properties: Mapping[str, str], transactions: str

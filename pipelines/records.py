@@ -71,6 +71,17 @@ def pack_headers(headers: list[tuple[str, bytes | None]]) -> bytes:
     return b"".join(parts)
 
 
+def out_records(
+    topic: str, timestamp: pa.Array, key: pa.Array, value: pa.Array, headers: pa.Array | None = None
+) -> pa.RecordBatch:
+    """Records to write to one topic (`OUT_RECORD`); without `headers` they have none."""
+    count = len(key)
+    if headers is None:
+        headers = pa.nulls(count, pa.binary())
+    columns = [pa.repeat(pa.scalar(topic), count), timestamp, key, value, headers]
+    return pa.RecordBatch.from_arrays(columns, schema=OUT_RECORD)
+
+
 def copies(raw: pa.RecordBatch, rows: np.ndarray, topic: str, why: str) -> pa.RecordBatch:
     """Records `rows` as they came, for another topic; headers say their place and `why`."""
     if not len(rows):
@@ -81,13 +92,10 @@ def copies(raw: pa.RecordBatch, rows: np.ndarray, topic: str, why: str) -> pa.Re
         place = f"{row['topic']}+{row['partition']}+{row['offset']}".encode()
         ours = [("odograph.place", place), ("odograph.why", why.encode())]
         headers.append(pack_headers([*(row["headers"] or []), *ours]))
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.repeat(pa.scalar(topic), len(rows)),
-            taken.column("timestamp").cast(pa.int64()),
-            taken.column("key"),
-            taken.column("value"),
-            pa.array(headers, pa.binary()),
-        ],
-        schema=OUT_RECORD,
+    return out_records(
+        topic,
+        taken.column("timestamp").cast(pa.int64()),
+        taken.column("key"),
+        taken.column("value"),
+        pa.array(headers, pa.binary()),
     )

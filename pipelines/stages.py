@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipelines.blocks import parcel, read_block, schema
 from pipelines.enrich import by_line, dead_records, vehicle_records
 from pipelines.live import Live
-from pipelines.records import OUT_RECORD, copies, raw_batch
+from pipelines.records import OUT_RECORD, copies, out_records, raw_batch
 from pipelines.world import World, world_of
 from transforms.arrays import filled_int64, ranks
 from transforms.dossier import DOSSIER, revise
@@ -50,7 +50,7 @@ class Stage:
     tally: Counter[str] = field(default_factory=Counter)
     COUNTS: ClassVar[tuple[str, ...]] = ()
 
-    @property
+    @functools.cached_property
     def world(self) -> World:
         """What this worker is connected to."""
         return world_of(self.live)
@@ -189,14 +189,4 @@ def _keys(rows: pa.RecordBatch) -> pa.Table:
 
 
 def _minute_records(keys: pa.BinaryArray, values: pa.BinaryArray) -> pa.RecordBatch:
-    count = len(keys)
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.repeat(pa.scalar(MINUTES_TOPIC), count),
-            pa.nulls(count, pa.int64()),
-            keys,
-            values,
-            pa.nulls(count, pa.binary()),
-        ],
-        schema=OUT_RECORD,
-    )
+    return out_records(MINUTES_TOPIC, pa.nulls(len(keys), pa.int64()), keys, values)

@@ -86,5 +86,8 @@ _lock = threading.Lock()
 
 def world_of(live: Live) -> World:
     """The world of this process; one for all stages of a job in it."""
+    name = repr(live)
     with _lock:
-        return _worlds.setdefault(repr(live), World(live))
+        if name not in _worlds:
+            _worlds[name] = World(live)
+        return _worlds[name]
