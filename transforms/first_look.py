@@ -201,25 +201,25 @@ QUIET uploads, which are hardly ever looked at again and then read from their to
 
 
 def registered(looks: list[Look], raw: pa.RecordBatch, headers: pa.BinaryArray) -> pa.RecordBatch:
-    """Register rows of all looks in the order of the raw batch; `headers` are its packed ones."""
+    """Register rows of all uploads that are not late, which have no say in what others come to;
+    `headers` are the packed ones of the raw batch."""
     parts = [_registered(look, raw, headers) for look in looks]
-    return (
-        pa.Table.from_batches(parts, REGISTERED).combine_chunks().to_batches()[0]
-        if parts
-        else (pa.RecordBatch.from_pylist([], schema=REGISTERED))
-    )
+    none = pa.RecordBatch.from_pylist([], schema=REGISTERED)
+    return next(iter(pa.Table.from_batches(parts, REGISTERED).combine_chunks().to_batches()), none)
 
 
 def _registered(look: Look, raw: pa.RecordBatch, headers: pa.BinaryArray) -> pa.RecordBatch:
-    register = look.register
+    in_time = pa.array(~look.late)
+    register = look.register.filter(in_time)
     lines = np.asarray(register.column("line"))
+    kind = look.kind[~look.late]
     at = pa.array(lines)
-    kept = pa.array(lines, mask=look.kind == QUIET)
+    kept = pa.array(lines, mask=kind == QUIET)
     columns = {name: register.column(name) for name in register.schema.names}
     columns |= {name: raw.column(name).take(at) for name in ("topic", "partition", "offset")}
     columns |= {
-        "kind": pa.array(look.kind),
-        "event_ms": pa.array(look.event_ms),
+        "kind": pa.array(kind),
+        "event_ms": pa.array(look.event_ms[~look.late]),
         "content": pa.array(np.asarray(register.column("content")).view(np.int64)),
         "ignition_on": register.column("ignition_on").cast(pa.int8()),
         "timestamp": raw.column("timestamp").take(at).cast(pa.int64()).fill_null(0),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from connectors.kafka import end_offsets
@@ -77,4 +79,5 @@ def test_an_upload_later_than_allowed_goes_to_the_late_topic_and_changes_no_minu
     (record,) = [row for b in oracle.records(day.config.kafka, ["late"]) for row in b.to_pylist()]
     assert record["value"] == late
     assert dict(record["headers"])["odograph.why"] == b"late"
+    time.sleep(2 * day.config.flink.revise_after_s)
     assert not oracle.differences(oracle.live_minutes(day.config.kafka), before.minutes())

@@ -19,12 +19,13 @@ from runners.stack.processes import Process, free_port, marked
 from runners.stack.s3 import REGION, S3
 from tests.servers import CACHE, running, server_folder
 
+pytestmark = pytest.mark.long
+
 STARTER = """
 import os, sys, time
 from tests.servers import server_folder
 from runners.stack.processes import Process
 
-pytestmark = pytest.mark.long
 with server_folder() as folder:
     Process("sleeper", folder / "sleeper").start(["sleep", "600"])
     print(folder, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 from collections import defaultdict
 
@@ -14,6 +15,7 @@ from connectors.files import S3Settings
 from runners.simulation import simulate
 from runners.simulation.misbehaviours import MISBEHAVIOURS
 from tests.transforms.stream_model import Stream
+from tests.transforms.support import ALWAYS, HOUR, MINUTE, NOON, bindings_of, log
 from transforms.decode import Decoder
 from transforms.facts import facts
 from transforms.raw import SCHEMA as RAW
@@ -78,3 +80,19 @@ def test_a_stream_in_any_batches_ends_at_the_minutes_of_a_backfill(day):
     keys = [("vehicle_id", "ascending"), ("minute", "ascending")]
     assert stream.dead == expected.dead.num_rows
     assert stream.minutes().sort_by(keys).equals(expected.minutes.sort_by(keys))
+
+
+def test_a_late_upload_has_no_say_in_what_others_come_to():
+    in_time = [log(seq, NOON + seq * MINUTE, odo=1000 * seq) for seq in range(1, 9)]
+    late = log(700, NOON + 3 * MINUTE + 30_000, NOON + 25 * HOUR, odo=701_000)
+    expected = minutes_of(in_time)
+    assert minutes_of([*in_time, late]) == expected
+    assert minutes_of([late, *in_time]) == expected
+    assert minutes_of([*in_time, late], lateness_ms=26 * HOUR) != expected
+
+
+def minutes_of(uploads, **how):
+    stream = Stream(Decoder(), bindings_of(ALWAYS), Rules(), **how)
+    for offset, one in enumerate(uploads):
+        stream.take(raw_batch("message-log", 0, [json.dumps(one).encode()], offset, False))
+    return sorted(stream.minutes().to_pylist(), key=lambda row: row["minute"])
