@@ -6,6 +6,8 @@ PACKAGES = [
     "schemas",
     "transforms",
     "connectors",
+    "connectors.elasticsearch",
+    "connectors.bigquery",
     "pipelines",
     "runners",
     "runners.flink",
