@@ -20,6 +20,8 @@ CORE = [
     "click",
     "confluent-kafka>=2.14",
     "fastavro",
+    "google-cloud-bigquery>=3.47",
+    "google-cloud-bigquery-storage>=2.39",
     "numpy",
     "orjson",
     "psutil",
