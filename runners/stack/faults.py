@@ -37,7 +37,6 @@ from runners.stack.fault_rules import (
 from runners.stack.http_wire import LIMIT, PIECE, BadMessage, Head, Length, body, read_head
 from runners.stack.processes import LOOPBACK
 
-
 Kind = TypeVar("Kind")
 __all__ = [
     "Answer",
