@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from pyflink.datastream import DataStream
+
 from pipelines.graph import BYTES, Graph, java
 from pipelines.live import Live
 from pipelines.stages import OUT_RECORD as OUT
@@ -21,9 +23,7 @@ def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
     keep_ms = live.keep_ms
     rules = live.rules.terminal
     records = graph.device_records(live.device_topics, live.source_properties(), start_at)
-    said, register, late = graph.python(
-        records, "first look", LookStage(live), [CONTRIBUTIONS, REGISTERED, OUT]
-    )
+    register, late = graph.python(records, "first look", LookStage(live), [REGISTERED, OUT])
     dossiers = graph.keyed(
         register,
         flink.Keys.Text(flink.Dossiers.LAYOUT, "device_no"),
@@ -39,15 +39,16 @@ def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
         ),
     )
     (revised,) = graph.python(dossiers, "revise", ReviseStage(live), [CONTRIBUTIONS])
-    parts = graph.keyed(
-        said.union(revised),
+    said = DataStream(dossiers._j_data_stream.getSideOutput(flink.Dossiers.said()))
+    corrected = graph.keyed(
+        revised,
         flink.Keys.Text(flink.Contributions.LAYOUT, "device_no"),
         "contributions",
         flink.Layout(flink.Minutes.LAYOUT).typeInfo(),
         flink.Contributions(keep_ms),
     )
     changed = graph.keyed(
-        parts,
+        said.union(corrected),
         flink.Keys.VehicleMinute(),
         "minutes",
         BYTES.get_java_type_info(),

@@ -27,7 +27,6 @@ from transforms.first_look import (
     CONTRIBUTIONS,
     REGISTERED,
     decode_by_topic,
-    first_contributions,
     first_look,
     registered,
 )
@@ -92,9 +91,9 @@ class ConvertStage(Stage):
 
 
 class LookStage(Stage):
-    """Records to what each upload says by itself: contributions, register rows, late uploads."""
+    """Records to register rows with what each upload says by itself, and late uploads."""
 
-    OUTPUTS = (CONTRIBUTIONS, REGISTERED, OUT_RECORD)
+    OUTPUTS = (REGISTERED, OUT_RECORD)
     COUNTS = ("uploads_in", "uploads_counted", "uploads_dead", "uploads_late", "samples")
 
     def __call__(self, block: bytes) -> bytes:
@@ -114,9 +113,8 @@ class LookStage(Stage):
             self.tally["samples"] += look.settled.telemetry.num_rows
         return parcel(
             [
-                *((0, first_contributions(look)) for look in found.looks),
-                (1, registered(found.looks, raw, headers)),
-                *((2, records) for records in late),
+                (0, registered(found.looks, raw, headers)),
+                *((1, records) for records in late),
             ]
         )
 
@@ -139,7 +137,7 @@ class ReviseStage(Stage):
             self.live.lateness_ms,
         )
         self.tally["uploads_judged"] += dossiers.num_rows
-        self.tally["uploads_settled_again"] += int(np.asarray(revised.column("last")).sum())
+        self.tally["uploads_settled_again"] += revised.num_rows
         return parcel([(0, revised)])
 
 

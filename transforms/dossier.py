@@ -20,7 +20,6 @@ from transforms.first_look import (
     CONTRIBUTIONS,
     QUIET,
     REGISTERED,
-    contributions,
     decode_by_topic,
     is_late,
 )
@@ -29,12 +28,13 @@ from transforms.judge import REGISTERED as JUDGED
 from transforms.judge import SCHEMA as VERDICTS
 from transforms.judge import judge
 from transforms.minutes import PARTIALS
-from transforms.packed import pack
+from transforms.packed import parts
 from transforms.raw import SCHEMA as RAW
 from transforms.rules import Rules
 from transforms.settle import prepare, settle
 
 DOSSIER = pa.schema([*REGISTERED, pa.field("version", pa.int64(), nullable=False)])
+"""`parts` are without partials: where the upload added something when it was first looked at."""
 
 ReadAgain = Callable[[pa.RecordBatch], pa.RecordBatch]
 """Records (`transforms.raw.SCHEMA`) at the places (columns topic, partition, offset) given, in
@@ -57,20 +57,15 @@ def revise(
         return pa.RecordBatch.from_pylist([], schema=CONTRIBUTIONS)
     raw = _records(rows, wanted, read_again)
     good, _ = decode_by_topic(raw, decoder)
-    partials = [
-        settle(prepare(uploads, rules), verdicts, bindings, rules).partials for uploads in good
-    ]
-    packed = pa.concat_arrays([pack(part) for part in partials or [PARTIALS.empty_table()]])
-    found = wanted[np.isin(wanted, np.asarray(raw.column("line")))]
-    at = pa.array(found)
-    return contributions(
-        rows.column("message_id").take(at),
-        rows.column("device_no").take(at),
-        np.asarray(rows.column("version"))[found],
-        np.zeros(len(found), np.int64),
-        partials,
-        packed,
+    partials = pa.Table.from_batches(
+        [settle(prepare(uploads, rules), verdicts, bindings, rules).partials for uploads in good],
+        PARTIALS,
     )
+    found = wanted[np.isin(wanted, np.asarray(raw.column("line")))]
+    chosen = rows.take(pa.array(found))
+    columns = [chosen.column(name) for name in ("device_no", "message_id", "version")]
+    columns += [parts(partials, chosen.column("message_id")), chosen.column("parts")]
+    return pa.RecordBatch.from_arrays(columns, schema=CONTRIBUTIONS)
 
 
 def _by_place(dossiers: pa.RecordBatch) -> pa.Array:

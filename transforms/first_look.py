@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas import REPORT_TYPES
-from transforms.arrays import codes, filled_int64, single
+from transforms.arrays import codes, filled_int64
 from transforms.bind import Bindings
 from transforms.clock import DEVICE, FALLBACK, Times, Verdict, judge_clocks
 from transforms.decode import Decoder, decode
 from transforms.judge import SCHEMA as VERDICTS
 from transforms.outcome import DEAD_SCHEMA
-from transforms.packed import pack
+from transforms.packed import parts
 from transforms.raw import SCHEMA as RAW
 from transforms.register import enroll
 from transforms.rules import Rules
@@ -94,7 +94,7 @@ def look(uploads: Uploads, bindings: Bindings, rules: Rules, lateness_ms: int) -
     event = _event_ms(clock, received, latest)
     suspect = (clock.source != DEVICE) | (clock.flags != 0)
     late = is_late(received, event, lateness_ms)
-    counts = ~late & _first_of_its_id(register.column("message_id"))
+    counts = _first_of_its_id(register.column("message_id"), ~late)
     rows = np.flatnonzero(suspect | ~counts)
     verdicts = pa.RecordBatch.from_arrays(
         [
@@ -148,10 +148,11 @@ def _alone(received: np.ndarray, latest: np.ndarray, rows: pa.RecordBatch) -> Ti
     return Times(np.arange(rows.num_rows), received, latest, boot_count, uptime_s)
 
 
-def _first_of_its_id(message_id: pa.Array) -> np.ndarray:
-    """bool of shape (uploads,): no copy of the upload stands before it in the batch."""
+def _first_of_its_id(message_id: pa.Array, among: np.ndarray) -> np.ndarray:
+    """bool of shape (uploads,): one `among` which no copy of the upload stands before."""
     first = np.zeros(len(message_id), bool)
-    first[np.unique(codes(message_id), return_index=True)[1]] = True
+    rows = np.flatnonzero(among)
+    first[rows[np.unique(codes(message_id)[rows], return_index=True)[1]]] = True
     return first
 
 
@@ -160,15 +161,12 @@ CONTRIBUTIONS = pa.schema(
         pa.field("device_no", pa.string(), nullable=False),
         pa.field("message_id", pa.string(), nullable=False),
         pa.field("version", pa.int64(), nullable=False),
-        pa.field("copy", pa.int64(), nullable=False),
-        pa.field("last", pa.int8(), nullable=False),
-        pa.field("vehicle_id", pa.string()),
-        pa.field("minute", pa.int64(), nullable=False),
-        pa.field("partial", pa.binary()),
+        pa.field("parts", pa.binary(), nullable=False),
+        pa.field("was", pa.binary(), nullable=False),
     ]
 )
-"""What an upload adds to minutes, one row a minute, the upload's `last` row marked; a null
-vehicle says that it adds nothing. `copy` tells its copies apart while their rows are on the way."""
+"""What an upload adds to minutes now (`transforms.packed.parts`), and where it added something
+when it was first looked at (the same, without partials)."""
 
 REGISTERED = pa.schema(
     [
@@ -194,10 +192,12 @@ REGISTERED = pa.schema(
         pa.field("key", pa.binary()),
         pa.field("value", pa.binary()),
         pa.field("headers", pa.binary()),
+        pa.field("parts", pa.binary(), nullable=False),
     ]
 )
 """A register row that remembers its record: `key`, `value` and `headers` (packed) are null for
-QUIET uploads, which are hardly ever looked at again and then read from their topic."""
+QUIET uploads, which are hardly ever looked at again and then read from their topic. `parts` is what
+the upload adds to minutes (`transforms.packed.parts`)."""
 
 
 def registered(looks: list[Look], raw: pa.RecordBatch, headers: pa.BinaryArray) -> pa.RecordBatch:
@@ -226,70 +226,6 @@ def _registered(look: Look, raw: pa.RecordBatch, headers: pa.BinaryArray) -> pa.
         "key": raw.column("key").take(kept),
         "value": raw.column("value").take(kept),
         "headers": headers.take(kept),
+        "parts": parts(look.settled.partials, register.column("message_id")),
     }
     return pa.RecordBatch.from_arrays([columns[n] for n in REGISTERED.names], schema=REGISTERED)
-
-
-def contributions(
-    message_id: pa.Array,
-    device_no: pa.Array,
-    version: np.ndarray,
-    copy: np.ndarray,
-    partials: list[pa.RecordBatch],
-    packed: pa.BinaryArray,
-) -> pa.RecordBatch:
-    """`CONTRIBUTIONS` of the uploads named: their partials, or that they add nothing.
-
-    `message_id` are different texts, `version` and `copy` int64 of the same shape; `packed` holds
-    the bytes of all `partials`, one after another.
-    """
-    table = pa.Table.from_batches(partials) if partials else None
-    count = len(message_id)
-    rows = table.num_rows if table else 0
-    of = np.empty(0, np.int64)
-    if table:
-        of = np.asarray(pc.index_in(single(table["message_id"]), message_id), np.int64)
-    adds_nothing = np.flatnonzero(np.bincount(of, minlength=count) == 0)
-    upload = np.concatenate([of, adds_nothing])
-    source = np.concatenate([np.arange(rows), np.full(len(adds_nothing), -1)])
-    order = np.argsort(upload, kind="stable")
-    upload, source = upload[order], source[order]
-    last = np.ones(len(upload), np.int8)
-    last[:-1] = upload[1:] != upload[:-1]
-    at, part = pa.array(upload), pa.array(source, mask=source < 0)
-    nothing = pa.nulls(0, pa.string())
-    vehicle = single(table["vehicle_id"]) if table else nothing
-    minute = single(table["minute"]).cast(pa.int64()) if table else nothing.cast(pa.int64())
-    return pa.RecordBatch.from_arrays(
-        [
-            device_no.take(at),
-            message_id.take(at),
-            pa.array(version[upload]),
-            pa.array(copy[upload]),
-            pa.array(last),
-            vehicle.take(part),
-            minute.take(part).fill_null(0),
-            packed.take(part),
-        ],
-        schema=CONTRIBUTIONS,
-    )
-
-
-def first_contributions(look: Look) -> pa.RecordBatch:
-    """`CONTRIBUTIONS` of version 0 of the uploads that add something."""
-    partials = look.settled.partials
-    message_id = pc.unique(partials.column("message_id"))
-    first = pc.index_in(message_id, look.register.column("message_id"))
-    device_no = look.register.column("device_no").take(first)
-    version = np.zeros(len(message_id), np.int64)
-    copy = _copies(look.prepared.uploads.head)[np.asarray(first)]
-    return contributions(message_id, device_no, version, copy, [partials], pack(partials))
-
-
-def _copies(head: pa.RecordBatch) -> np.ndarray:
-    """int64 of shape (uploads,): numbers that differ for different records of one upload."""
-    offset = filled_int64(head.column("offset"), 0)
-    return np.asarray(offset * _PARTITIONS + filled_int64(head.column("partition"), 0))
-
-
-_PARTITIONS = 1 << 14

@@ -1,4 +1,4 @@
-"""Minute partials as bytes, one value a partial, for state that outlives a batch.
+"""Minute partials as bytes, one value a partial or an upload, for state that outlives a batch.
 
 All are of one width: a word of present bits, then every field of `PARTIALS` that is a number, in
 the order of the schema, little-endian. Texts (the keys) stay beside them.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.arrow import UTC_MS
-from transforms.arrays import single
+from transforms.arrays import filled_int64, single
+from transforms.encode_avro import joined
 from transforms.minutes import PARTIALS
 
 KEYS = ("message_id", "device_no", "vehicle_id", "minute")
@@ -26,6 +28,10 @@ def _stored(kind: pa.DataType) -> str:
 
 ROW = np.dtype([(_PRESENT, "<u8"), *((field.name, _stored(field.type)) for field in _FIELDS)])
 """Bit i of `present` says whether field i is not null."""
+
+PART = np.dtype([("minute", "<i8"), ("vehicle_id", "<i4"), ("partial", "<i4")])
+"""What stands before each part of an upload: its minute (epoch ms) and the sizes in bytes of the
+vehicle_id and the packed partial that follow."""
 
 
 def pack(partials: pa.RecordBatch) -> pa.BinaryArray:
@@ -71,3 +77,23 @@ def unpack(packed: pa.BinaryArray, keys: dict[str, pa.Array]) -> pa.Table:
             values = values.cast(pa.timestamp("ms")).cast(UTC_MS)
         columns[field.name] = values
     return pa.Table.from_arrays([columns[name] for name in PARTIALS.names], schema=PARTIALS)
+
+
+def parts(partials: pa.RecordBatch | pa.Table, message_id: pa.Array) -> pa.BinaryArray:
+    """What uploads add to minutes: one value a message_id, the parts of that upload (`PART`,
+    vehicle_id, packed partial) one after another, none where it adds nothing. Of equal message
+    ids the first has them."""
+    packed, count = pack(partials), partials.num_rows
+    vehicle_id = single(partials.column("vehicle_id")).cast(pa.binary())
+    heads = np.empty(count, PART)
+    heads["minute"] = filled_int64(partials.column("minute"), 0)
+    heads["vehicle_id"] = np.asarray(pc.binary_length(vehicle_id))
+    heads["partial"] = ROW.itemsize
+    head = pa.Array.from_buffers(pa.binary(PART.itemsize), count, [None, pa.py_buffer(heads)])
+    of = np.asarray(pc.index_in(single(partials.column("message_id")), message_id), np.int64)
+    order = pa.array(np.argsort(of, kind="stable"))
+    whole = joined(head.cast(pa.binary()), vehicle_id, packed).take(order)
+    ends = np.append(0, np.cumsum(np.bincount(of, minlength=len(message_id))))
+    at = np.frombuffer(whole.buffers()[1], np.int32, count + 1, 4 * whole.offset)
+    buffers = [None, pa.py_buffer(at[ends].copy()), whole.buffers()[2]]
+    return pa.Array.from_buffers(pa.binary(), len(message_id), buffers)

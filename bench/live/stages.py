@@ -28,7 +28,8 @@ from pipelines.stages import CHANGED, ConvertStage, LookStage, MinutesStage, Sta
 from schemas import load
 from transforms.bind import Bindings
 from transforms.decode import Decoder
-from transforms.first_look import CONTRIBUTIONS, REGISTERED
+from transforms.first_look import REGISTERED
+from transforms.packed import PART
 from transforms.rules import Rules
 from transforms.terminals import KnownTerminals
 from transforms.vehicles import Vehicles
@@ -112,14 +113,27 @@ def outputs(told: bytes, schemas: Sequence[pa.Schema]) -> list[list[pa.RecordBat
     return found
 
 
-def changed(parts: list[pa.RecordBatch]) -> list[bytes]:
-    """Blocks of changed minutes, as the Java side makes them of contributions."""
-    order = [("vehicle_id", "ascending"), ("minute", "ascending")]
-    table = pa.Table.from_batches(parts).sort_by(order)
-    rows = table.combine_chunks().to_batches()[0]
-    columns = {name: rows.column(name) for name in rows.schema.names}
-    columns["revision"] = pa.array(np.zeros(rows.num_rows, np.int32))
-    batch = pa.RecordBatch.from_arrays([columns[n] for n in CHANGED.names], schema=CHANGED)
+def changed(registered: list[pa.RecordBatch]) -> list[bytes]:
+    """Blocks of changed minutes, as the Java side makes them of what uploads said."""
+    rows = []
+    for row in pa.Table.from_batches(registered).to_pylist():
+        packed = row["parts"]
+        while packed:
+            minute, vehicle, partial = np.frombuffer(packed, PART, 1)[0].tolist()
+            at = PART.itemsize + vehicle
+            names = (packed[PART.itemsize : at].decode(), row["message_id"], row["device_no"])
+            rows.append((*names, minute, packed[at : at + partial]))
+            packed = packed[at + partial :]
+    columns = dict(
+        zip(
+            ("vehicle_id", "message_id", "device_no", "minute", "partial"),
+            zip(*sorted(rows), strict=True),
+            strict=True,
+        )
+    )
+    columns["revision"] = (0,) * len(rows)
+    arrays = [pa.array(columns[field.name], field.type) for field in CHANGED]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=CHANGED)
     return [parcel([(0, batch.slice(at, 5000))])[8:] for at in range(0, batch.num_rows, 5000)]
 
 
@@ -159,7 +173,7 @@ def measure(count: int, top: int) -> None:
             each = seconds / uploads * 1e6
             print(f"{kind.name:18} {what.__name__:12} {each:12.2f} {each / kind.samples:12.3f}")
             if what is LookStage:
-                look = [outputs(one, [CONTRIBUTIONS, REGISTERED, OUT_RECORD]) for one in told]
+                look = [outputs(one, [REGISTERED, OUT_RECORD]) for one in told]
             if profile:
                 pstats.Stats(profile).sort_stats("tottime").print_stats(top)
 

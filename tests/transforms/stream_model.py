@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 import pyarrow as pa
 
 from schemas.arrow import record_schema
 from transforms.dossier import DOSSIER, revise
-from transforms.first_look import first_contributions, first_look, numbered, registered
+from transforms.first_look import first_look, numbered, registered
 from transforms.minutes import merge
-from transforms.packed import unpack
+from transforms.packed import PART, unpack
 
 LATENESS_MS = 24 * 3_600_000
 
@@ -20,7 +23,7 @@ class Stream:
         self.core = (decoder, bindings, rules, lateness_ms)
         self.uploads: dict[str, list[dict]] = {}
         self.records: dict[tuple, pa.RecordBatch] = {}
-        self.said: dict[tuple[str, str], tuple[int, list[dict]]] = {}
+        self.said: dict[tuple[str, str], tuple[int, bytes]] = {}
         self.version = 0
         self.dead = 0
 
@@ -32,18 +35,18 @@ class Stream:
             self.records[place] = raw.slice(row, 1)
         found = first_look(raw, *self.core)
         self.dead += found.dead.num_rows
-        for look in found.looks:
-            self._contribute(first_contributions(look))
         rows = registered(found.looks, raw, pa.nulls(raw.num_rows, pa.binary()))
         touched = set()
         for row in rows.to_pylist():
+            self._contribute(row | {"version": 0})
             self.uploads.setdefault(row["device_no"], []).append(row)
             touched.add(row["device_no"])
         self.version += 1
         for device_no in sorted(touched):
             dossier = [row | {"version": self.version} for row in self.uploads[device_no]]
             batch = pa.RecordBatch.from_pylist(dossier, schema=DOSSIER)
-            self._contribute(revise(batch, self._again, *self.core))
+            for row in revise(batch, self._again, *self.core).to_pylist():
+                self._contribute(row)
 
     def _again(self, places: pa.RecordBatch) -> pa.RecordBatch:
         rows = [
@@ -52,27 +55,34 @@ class Stream:
         ]
         return pa.Table.from_batches(rows).combine_chunks().to_batches()[0]
 
-    def _contribute(self, rows: pa.RecordBatch) -> None:
-        parts: list[dict] = []
-        for row in rows.to_pylist():
-            if row["vehicle_id"] is not None:
-                parts.append(row)
-            if row["last"]:
-                key = (row["device_no"], row["message_id"])
-                if key not in self.said or row["version"] > self.said[key][0]:
-                    self.said[key] = (row["version"], parts)
-                parts = []
+    def _contribute(self, row: dict) -> None:
+        key = (row["device_no"], row["message_id"])
+        if key not in self.said or row["version"] > self.said[key][0]:
+            self.said[key] = (row["version"], row["parts"])
 
     def minutes(self) -> pa.Table:
         """Vehicle minutes of all contributions."""
-        parts = [part for _, parts in self.said.values() for part in parts]
+        parts = [
+            (device_no, message_id, *part)
+            for (device_no, message_id), (_, packed) in self.said.items()
+            for part in each(packed)
+        ]
         if not parts:
             return record_schema("vehicle_minute").empty_table()
+        device_no, message_id, minute, vehicle_id, packed = zip(*parts, strict=True)
         keys = {
-            name: pa.array([part[name] for part in parts], pa.string())
-            for name in ("message_id", "device_no", "vehicle_id")
+            "device_no": pa.array(device_no, pa.string()),
+            "message_id": pa.array(message_id, pa.string()),
+            "vehicle_id": pa.array(vehicle_id, pa.string()),
+            "minute": pa.array(minute, pa.timestamp("ms", tz="UTC")),
         }
-        minute = pa.array([part["minute"] for part in parts], pa.timestamp("ms", tz="UTC"))
-        packed = pa.array([part["partial"] for part in parts], pa.binary())
-        return merge(unpack(packed, keys | {"minute": minute}))
+        return merge(unpack(pa.array(packed, pa.binary()), keys))
 
+
+def each(packed: bytes) -> Iterator[tuple[int, str, bytes]]:
+    """Minute, vehicle and packed partial of each part of an upload."""
+    while packed:
+        minute, vehicle, partial = np.frombuffer(packed, PART, 1)[0].tolist()
+        at = PART.itemsize + vehicle
+        yield minute, packed[PART.itemsize : at].decode(), packed[at : at + partial]
+        packed = packed[at + partial :]

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.transforms.stream_model import each
 from transforms.minutes import PARTIALS
-from transforms.packed import KEYS, ROW, pack, unpack
+from transforms.packed import KEYS, ROW, pack, parts, unpack
 
 EDGES = {
     pa.int32(): (0, -1, (1 << 31) - 1, -(1 << 31)),
@@ -63,6 +64,19 @@ def test_packed_partials_may_be_sliced(batch, start):
     part = batch.slice(start)
     table = unpack(pack(batch).slice(start), keys_of(part))
     assert table.equals(pa.Table.from_batches([part]))
+
+
+@settings(deadline=None)
+@given(partials())
+def test_parts_of_an_upload_are_its_partials_one_after_another(batch):
+    ids = pa.array(["other", *(f"k{n}" for n in range(9)), "k0"])
+    expected = {name: [] for name in ids.to_pylist()}
+    rows = zip(*(batch.column(n).to_pylist() for n in ("message_id", "vehicle_id")), strict=True)
+    minutes = batch.column("minute").cast(pa.int64()).to_pylist()
+    for (name, vehicle), minute, packed in zip(rows, minutes, pack(batch).to_pylist(), strict=True):
+        expected[name].append((minute, vehicle, packed))
+    found = [list(each(one)) for one in parts(batch, ids).to_pylist()]
+    assert found == [*(expected[name] for name in ids.to_pylist()[:-1]), []]
 
 
 def test_partials_of_another_width_are_refused():

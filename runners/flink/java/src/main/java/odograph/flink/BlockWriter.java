@@ -1,5 +1,7 @@
 package odograph.flink;
 
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.Arrays;
@@ -12,6 +14,9 @@ import org.apache.flink.table.data.RowData;
  */
 public final class BlockWriter {
   private static final byte[] NOTHING = new byte[0];
+  private static final VarHandle LONGS =
+      MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
+  private static final int LARGEST_NUMBER = 8;
 
   private final Layout layout;
   private final byte[][] data;
@@ -91,10 +96,9 @@ public final class BlockWriter {
   }
 
   private void number(int i, long value, int width) {
-    room(i, width);
-    for (int b = 0; b < width; b++) {
-      data[i][used[i]++] = (byte) (value >>> (8 * b));
-    }
+    room(i, LARGEST_NUMBER);
+    LONGS.set(data[i], used[i], value);
+    used[i] += width;
   }
 
   private void room(int i, int more) {

@@ -1,8 +1,12 @@
 package odograph.flink;
 
+import java.util.Iterator;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import org.apache.flink.api.common.state.MapState;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.metrics.Counter;
+import org.apache.flink.runtime.state.StateSnapshotContext;
 import org.apache.flink.runtime.state.VoidNamespace;
 import org.apache.flink.runtime.state.VoidNamespaceSerializer;
 import org.apache.flink.streaming.api.operators.InternalTimer;
@@ -12,16 +16,20 @@ import org.apache.flink.streaming.api.operators.Triggerable;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.data.StringData;
 import org.apache.flink.table.data.utils.JoinedRowData;
+import org.apache.flink.util.OutputTag;
 
 /**
- * What is known of each terminal's uploads, keyed by terminal. An upload that could change what is
+ * What is known of each terminal's uploads, keyed by terminal. What an upload adds to minutes when
+ * it is first looked at goes on at once, of its first copy only. An upload that could change what is
  * thought of another, or be thought of differently because of another, makes the terminal's whole
  * dossier go on to be judged: all rows of one terminal in one block, with a growing version. Not
  * more often than every {@code everyMs}, and less often the thicker the dossier is.
  *
  * <p>The first copy of an upload is remembered as long as any. {@link History} decides what is
- * quiet; it may err towards judging once too often, never the other way.
+ * quiet; it may err towards judging once too often, never the other way. Histories at hand are kept
+ * in memory and become state when a checkpoint is taken or room is needed for others.
  */
 public final class Dossiers extends Flushed
     implements OneInputStreamOperator<RowData, byte[]>,
@@ -32,11 +40,12 @@ public final class Dossiers extends Flushed
       "device_no:string,message_id:string,kind:byte,message_type:byte,topic:string,partition:int,"
           + "offset:long,received_ms:long,latest_ms:long,event_ms:long,boot_count:int?,seq:long?,"
           + "uptime_s:long?,samples:int,filled:int,content:long,odometer_m:long?,"
-          + "ignition_on:byte?,timestamp:long,key:bytes?,value:bytes?,headers:bytes?";
+          + "ignition_on:byte?,timestamp:long,key:bytes?,value:bytes?,headers:bytes?,parts:bytes";
 
   public static final String DOSSIER = LAYOUT + ",version:long";
 
   private static final Layout ROW = new Layout(LAYOUT);
+  private static final int DEVICE_NO = ROW.at("device_no");
   static final int MESSAGE_ID = ROW.at("message_id");
   static final int KIND = ROW.at("kind");
   static final int MESSAGE_TYPE = ROW.at("message_type");
@@ -48,8 +57,12 @@ public final class Dossiers extends Flushed
   private static final int CONTENT = ROW.at("content");
   static final int ODOMETER_M = ROW.at("odometer_m");
   static final int IGNITION_ON = ROW.at("ignition_on");
+  private static final int PARTS = ROW.at("parts");
   private static final int ROWS_PER_INTERVAL = 500;
+  private static final int HISTORIES_AT_HAND = 200_000;
   private static final long FLUSH_MS = 200;
+  private static final OutputTag<RowData> SAID =
+      new OutputTag<>("said", new Layout(Minutes.LAYOUT).typeInfo());
 
   private final long keepMs;
   private final int maxRows;
@@ -60,8 +73,10 @@ public final class Dossiers extends Flushed
   private transient MapState<String, RowData> uploads;
   private transient MapState<String, RowData> copies;
   private transient ValueState<RowData> history;
+  private transient Map<String, History> atHand;
   private transient InternalTimerService<VoidNamespace> timers;
   private transient Counter judged;
+  private transient Counter duplicates;
 
   public Dossiers(
       long keepMs,
@@ -79,6 +94,11 @@ public final class Dossiers extends Flushed
     this.rebootWindowMs = rebootWindowMs;
   }
 
+  /** Where what uploads add to minutes goes on. */
+  public static OutputTag<RowData> said() {
+    return SAID;
+  }
+
   @Override
   public void open() throws Exception {
     super.open();
@@ -88,6 +108,8 @@ public final class Dossiers extends Flushed
     history = getRuntimeContext().getState(memory.value("history", History.LAYOUT));
     timers = getInternalTimerService("revise", VoidNamespaceSerializer.INSTANCE, this);
     judged = getMetricGroup().counter("dossiers");
+    duplicates = getMetricGroup().counter("duplicate_uploads");
+    atHand = new LinkedHashMap<>(1024, 0.75f, true);
   }
 
   @Override
@@ -97,15 +119,17 @@ public final class Dossiers extends Flushed
     RowData first = uploads.get(message);
     boolean quiet = true;
     if (first == null) {
-      uploads.put(message, upload);
+      uploads.put(message, told(upload));
+      say(upload);
     } else {
+      duplicates.inc();
       uploads.put(message, first);
       copies.put(message + "|" + place(upload), upload);
       quiet = upload.getLong(CONTENT) == first.getLong(CONTENT) && !before(upload, first);
     }
     boolean suspect = first != null && first.getByte(KIND) == History.SUSPECT;
-    History known = History.of(history.value());
     long now = timers.currentProcessingTime();
+    History known = known((String) getCurrentKey(), now);
     RowData told = suspect ? first : upload;
     quiet &= known.takes(told, first == null, now, keepMs, debounceMs, rebootWindowMs);
     if (!quiet && !known.waiting) {
@@ -113,7 +137,69 @@ public final class Dossiers extends Flushed
       timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, now + delay);
       known.waiting = true;
     }
-    history.update(known.row());
+    makeRoom();
+  }
+
+  /** The row as it is remembered: where it added something to minutes, but not what. */
+  private static RowData told(RowData upload) {
+    byte[] parts = upload.getBinary(PARTS);
+    if (parts.length == 0) {
+      return upload;
+    }
+    GenericRowData row = ROW.copy(upload);
+    row.setField(PARTS, Parts.targets(parts));
+    return row;
+  }
+
+  private void say(RowData upload) {
+    StringData message = upload.getString(MESSAGE_ID);
+    StringData device = upload.getString(DEVICE_NO);
+    Parts parts = new Parts(upload.getBinary(PARTS));
+    while (parts.next()) {
+      StringData vehicle = StringData.fromString(parts.vehicle());
+      RowData part = Minutes.part(vehicle, parts.minute(), message, device, 0, parts.partial());
+      output.collect(SAID, new StreamRecord<>(part));
+    }
+  }
+
+  private History known(String terminal, long now) throws Exception {
+    History known = atHand.get(terminal);
+    if (known == null) {
+      known = History.of(history.value());
+      atHand.put(terminal, known);
+    }
+    if (now - known.touchedMs >= keepMs) {
+      known = new History();
+      atHand.put(terminal, known);
+    }
+    known.touchedMs = now;
+    known.unsaved = true;
+    return known;
+  }
+
+  private void makeRoom() throws Exception {
+    Iterator<Map.Entry<String, History>> oldest = atHand.entrySet().iterator();
+    while (atHand.size() > HISTORIES_AT_HAND) {
+      Map.Entry<String, History> one = oldest.next();
+      keep(one.getKey(), one.getValue());
+      oldest.remove();
+    }
+  }
+
+  private void keep(String terminal, History known) throws Exception {
+    if (known.unsaved) {
+      setCurrentKey(terminal);
+      history.update(known.row());
+      known.unsaved = false;
+    }
+  }
+
+  @Override
+  public void snapshotState(StateSnapshotContext context) throws Exception {
+    for (Map.Entry<String, History> one : atHand.entrySet()) {
+      keep(one.getKey(), one.getValue());
+    }
+    super.snapshotState(context);
   }
 
   private static String place(RowData upload) {
@@ -134,7 +220,7 @@ public final class Dossiers extends Flushed
 
   @Override
   public void onProcessingTime(InternalTimer<String, VoidNamespace> timer) throws Exception {
-    History known = History.of(history.value());
+    History known = known(timer.getKey(), timers.currentProcessingTime());
     known.waiting = false;
     known.version++;
     int start = block.rows();
@@ -145,7 +231,6 @@ public final class Dossiers extends Flushed
       write(copy, known.version);
     }
     known.size = block.rows() - start;
-    history.update(known.row());
     judged.inc();
     if (block.rows() >= maxRows || block.bytes() >= maxBytes) {
       flush();

@@ -12,7 +12,8 @@ final class History {
   static final Layout LAYOUT =
       new Layout(
           "waiting:byte,version:long,size:int,suspect_ms:long,log_ms:long,highest_m:long,"
-              + "highest_ms:long,ignition:byte,ignition_since_ms:long,boot_ms:long");
+              + "highest_ms:long,ignition:byte,ignition_since_ms:long,boot_ms:long,"
+              + "touched_ms:long");
 
   /** Kinds of uploads, as Python tells them. */
   static final byte SUSPECT = 2;
@@ -42,6 +43,11 @@ final class History {
 
   private long bootMs = NEVER;
 
+  /** When it was last asked for anything, and whether state does not know all of this yet. */
+  long touchedMs = NEVER;
+
+  boolean unsaved;
+
   static History of(RowData row) {
     History known = new History();
     if (row != null) {
@@ -55,6 +61,7 @@ final class History {
       known.ignition = row.getByte(7);
       known.ignitionSinceMs = row.getLong(8);
       known.bootMs = row.getLong(9);
+      known.touchedMs = row.getLong(10);
     }
     return known;
   }
@@ -70,7 +77,8 @@ final class History {
         highestMs,
         ignition,
         ignitionSinceMs,
-        bootMs);
+        bootMs,
+        touchedMs);
   }
 
   /**

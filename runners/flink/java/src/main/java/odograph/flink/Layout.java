@@ -2,6 +2,8 @@ package odograph.flink;
 
 import java.io.Serializable;
 import java.util.Arrays;
+import org.apache.flink.table.data.GenericRowData;
+import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.runtime.typeutils.InternalTypeInfo;
 import org.apache.flink.table.types.logical.BigIntType;
 import org.apache.flink.table.types.logical.IntType;
@@ -64,6 +66,30 @@ public final class Layout implements Serializable {
     return found;
   }
 
+  /** A copy of a row whose fields can be set. */
+  GenericRowData copy(RowData row) {
+    GenericRowData copy = new GenericRowData(names.length);
+    for (int i = 0; i < names.length; i++) {
+      copy.setField(i, row.isNullAt(i) ? null : value(row, i));
+    }
+    return copy;
+  }
+
+  private Object value(RowData row, int i) {
+    switch (kinds[i]) {
+      case STRING:
+        return row.getString(i);
+      case BYTES:
+        return row.getBinary(i);
+      case LONG:
+        return row.getLong(i);
+      case INT:
+        return row.getInt(i);
+      default:
+        return row.getByte(i);
+    }
+  }
+
   public RowType rowType() {
     LogicalType[] types = new LogicalType[names.length];
     for (int i = 0; i < types.length; i++) {
@@ -72,7 +98,7 @@ public final class Layout implements Serializable {
     return RowType.of(types, names);
   }
 
-  public InternalTypeInfo<org.apache.flink.table.data.RowData> typeInfo() {
+  public InternalTypeInfo<RowData> typeInfo() {
     return InternalTypeInfo.of(rowType());
   }
 

@@ -5,6 +5,7 @@ import static odograph.flink.Support.checkpoint;
 import static odograph.flink.Support.opened;
 import static odograph.flink.Support.share;
 import static odograph.flink.Support.taken;
+import static odograph.flink.Support.text;
 import static odograph.flink.Support.texts;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -109,6 +110,67 @@ class DossiersTest {
 
   private static Upload boot(String message, long eventMs) {
     return Upload.boot("t", message, eventMs);
+  }
+
+  /** What uploads said of minutes. */
+  private List<String> said() {
+    List<String> rows = new ArrayList<>();
+    var said = dossiers.getSideOutput(Dossiers.said());
+    if (said != null) {
+      said.forEach(one -> rows.add(text(new Layout(Minutes.LAYOUT), one.getValue())));
+      said.clear();
+    }
+    return rows;
+  }
+
+  @Test
+  void whatAnUploadAddsToMinutesGoesOnAtOnce() throws Exception {
+    send(Upload.gps("t", "a", 10).adds(1, "x", 2, "y"), Upload.gps("t", "b", 20));
+    assertEquals(List.of("v 1 a t 0 x", "v 2 a t 0 y"), said());
+  }
+
+  @Test
+  void aSecondCopyAddsNothing() throws Exception {
+    send(Upload.gps("t", "a", 10).adds(1, "x"), Upload.gps("t", "a", 10).adds(1, "x"));
+    send(Upload.gps("t", "a", 10).content(2).adds(2, "other"));
+    assertEquals(List.of("v 1 a t 0 x"), said());
+  }
+
+  @Test
+  void aCopyOfAForgottenUploadAddsAgain() throws Exception {
+    send(Upload.gps("t", "a", 10).adds(1, "x"));
+    said();
+    later(KEEP_MS);
+    send(Upload.gps("t", "a", 10).adds(1, "x"));
+    assertEquals(List.of("v 1 a t 0 x"), said());
+  }
+
+  @Test
+  void aDossierRemembersWhereAnUploadAddedSomethingAtFirst() throws Exception {
+    send(log("a", 10).adds(1, "x"), log("b", 9).adds(2, "y"));
+    soon();
+    BlockReader rows = new BlockReader(DOSSIER, taken(dossiers).get(0), 0);
+    List<Long> minutes = new ArrayList<>();
+    for (int r = 0; r < rows.rows(); r++) {
+      Parts parts = new Parts(rows.row(r).getBinary(DOSSIER.at("parts")));
+      assertTrue(parts.next());
+      assertEquals("v", parts.vehicle());
+      assertEquals(0, parts.partial().length);
+      minutes.add(parts.minute());
+    }
+    assertEquals(new TreeSet<>(List.of(1L, 2L)), new TreeSet<>(minutes));
+  }
+
+  @Test
+  void historiesThatFindNoRoomInMemoryAreNotLost() throws Exception {
+    dossiers.close();
+    dossiers = subtask(null, 10_000, 1, 0);
+    at(dossiers, 0);
+    send(log("a", 10).odometer(100));
+    for (int t = 0; t < 200_000; t++) {
+      send(Upload.gps("other" + t, "a", 1));
+    }
+    isJudged(log("b", 20).odometer(99));
   }
 
   @Test

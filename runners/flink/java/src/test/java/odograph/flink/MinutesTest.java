@@ -29,6 +29,7 @@ class MinutesTest {
   private static final int MAX_ROWS = 4;
   private static final Layout CHANGED = new Layout(Minutes.CHANGED);
   private KeyedOneInputStreamOperatorTestHarness<String, RowData, byte[]> minutes;
+  private long version;
 
   private static KeyedOneInputStreamOperatorTestHarness<String, RowData, byte[]> subtask(
       OperatorSubtaskState from, int subtasks, int subtask) throws Exception {
@@ -52,9 +53,13 @@ class MinutesTest {
   }
 
   private void add(String vehicle, long minute, String message, String partial) throws Exception {
+    say(vehicle, minute, message, version++, partial);
+  }
+
+  private void say(String vehicle, long minute, String message, long version, String partial)
+      throws Exception {
     Object packed = partial == null ? null : bytes(partial);
-    String device = partial == null ? null : "t";
-    RowData part = row(vehicle, minute, message, device, packed);
+    RowData part = row(vehicle, minute, message, "t", version, packed);
     minutes.processElement(new StreamRecord<>(part));
   }
 
@@ -128,6 +133,69 @@ class MinutesTest {
     add("v", 1, "m", "x");
     minutes.setProcessingTime(3 * EVERY_MS);
     assertEquals(List.of("v 1 2 m t x"), out());
+  }
+
+  @Test
+  void theHighestVersionCountsWhicheverComesFirst() throws Exception {
+    say("v", 1, "m", 7, "new");
+    say("v", 1, "m", 0, "old");
+    say("v", 1, "n", 7, null);
+    say("v", 1, "n", 0, "taken back before it came");
+    minutes.setProcessingTime(EVERY_MS);
+    assertEquals(List.of("v 1 0 m t new"), out());
+    say("v", 1, "m", 7, "other");
+    say("v", 1, "m", 6, null);
+    minutes.setProcessingTime(2 * EVERY_MS);
+    assertEquals(List.of(), out());
+  }
+
+  @Test
+  void aMinuteThatNobodyEverSawIsNotEmptied() throws Exception {
+    say("v", 1, "m", 3, null);
+    minutes.setProcessingTime(EVERY_MS);
+    assertEquals(List.of(), out());
+    say("v", 2, "m", 3, "x");
+    say("v", 2, "m", 4, null);
+    minutes.setProcessingTime(2 * EVERY_MS);
+    assertEquals(List.of(), out());
+  }
+
+  @Test
+  void aPartThatIsTheSameAgainChangesNothing() throws Exception {
+    add("v", 1, "m", "x");
+    minutes.setProcessingTime(EVERY_MS);
+    out();
+    add("v", 1, "m", "x");
+    minutes.setProcessingTime(2 * EVERY_MS);
+    assertEquals(List.of(), out());
+  }
+
+  @Test
+  void minutesThatFindNoRoomInMemoryAreNotLost() throws Exception {
+    String large = "x".repeat(1 << 20);
+    for (int minute = 100; minute < 300; minute++) {
+      add("v", minute, "m", large);
+    }
+    minutes.setProcessingTime(EVERY_MS);
+    assertEquals(200, out().size());
+    for (int minute = 100; minute < 300; minute++) {
+      add("v", minute, "n", "y");
+    }
+    minutes.setProcessingTime(2 * EVERY_MS);
+    List<String> rows = out();
+    assertEquals(400, rows.size());
+    assertTrue(rows.contains("v 100 1 m t " + large) && rows.contains("v 100 1 n t y"));
+  }
+
+  @Test
+  void whatWasTakenBackStaysSoAfterARestore() throws Exception {
+    say("v", 1, "m", 3, null);
+    OperatorSubtaskState state = checkpoint(minutes);
+    minutes.close();
+    minutes = subtask(state, 1, 0);
+    say("v", 1, "m", 2, "x");
+    minutes.setProcessingTime(EVERY_MS);
+    assertEquals(List.of(), out());
   }
 
   @Test

@@ -1,7 +1,10 @@
 package odograph.flink;
 
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
@@ -33,6 +36,20 @@ final class Support {
 
   static byte[] bytes(String text) {
     return text.getBytes(StandardCharsets.UTF_8);
+  }
+
+  /** What an upload adds to minutes of vehicle v: {@code minute, partial} pairs. */
+  static byte[] parts(Object... minutes) {
+    ByteBuffer out = ByteBuffer.allocate(1024).order(ByteOrder.LITTLE_ENDIAN);
+    for (int i = 0; i < minutes.length; i += 2) {
+      part(out, "v", (int) minutes[i], (String) minutes[i + 1]);
+    }
+    return Arrays.copyOf(out.array(), out.position());
+  }
+
+  static void part(ByteBuffer out, String vehicle, long minute, String partial) {
+    out.putLong(minute).putInt(vehicle.length()).putInt(partial.length());
+    out.put(bytes(vehicle)).put(bytes(partial));
   }
 
   /** Values of a row in the order of its layout, separated by spaces. */

@@ -17,6 +17,7 @@ final class Upload {
   private long content = 1;
   private Long odometerM;
   private Byte ignitionOn;
+  private byte[] parts = new byte[0];
 
   private Upload(String terminal, String message, int type, byte kind, long eventMs) {
     this.terminal = terminal;
@@ -64,6 +65,12 @@ final class Upload {
     return this;
   }
 
+  /** What it adds to minutes: {@code minute, partial} pairs, all of vehicle v. */
+  Upload adds(Object... minutes) {
+    parts = Support.parts(minutes);
+    return this;
+  }
+
   Upload place(int partition, long offset) {
     this.partition = partition;
     this.offset = offset;
@@ -96,6 +103,6 @@ final class Upload {
   RowData row() {
     return Support.row(
         terminal, message, kind, type, "message", partition, offset, receivedMs, eventMs, eventMs,
-        null, null, null, 1, 1, content, odometerM, ignitionOn, receivedMs, null, null, null);
+        null, null, null, 1, 1, content, odometerM, ignitionOn, receivedMs, null, null, null, parts);
   }
 }
