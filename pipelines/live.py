@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from connectors.files import S3Settings
 from connectors.kafka_java import java_properties
 from connectors.settings import DatabaseSettings, KafkaSettings, RegistrySettings
+from connectors.sink import DeliverySettings
 from schemas import MESSAGE_TYPES
 from transforms.rules import Rules
 
@@ -15,14 +17,17 @@ DEVICE_TOPICS = tuple(f"message-{name}" for name in MESSAGE_TYPES)
 
 @dataclass(frozen=True)
 class Live:
-    """One live job. `bindings` is a file to use instead of the operations database; secrets are
-    references until a worker opens them. Times are in milliseconds."""
+    """One live job. `bindings` is a file to use instead of the operations database; `store` says
+    where a sink writes to; secrets are references until a worker opens them. Times are in
+    milliseconds."""
 
     name: str
     kafka: KafkaSettings
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    s3: S3Settings = field(default_factory=S3Settings)
     bindings: str | None = None
+    store: DeliverySettings | None = None
     rules: Rules = field(default_factory=Rules)
     device_topics: tuple[str, ...] = DEVICE_TOPICS
     lateness_ms: int = 24 * HOUR_MS

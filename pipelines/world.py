@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from connectors.files import S3Settings
 from connectors.kafka_read import OffsetsGone, Place, read_places
 from connectors.registry import RegistrySchemas, latest_id
 from connectors.snapshot import Holder, Snapshot, held, held_file
@@ -32,7 +31,7 @@ class World:
         """Get a first snapshot of the bindings. Raises DependencyFailed when there is none."""
         if self._holder is None:
             file = self._live.bindings
-            self._holder = held_file(file, S3Settings()) if file else held(self._live.database)
+            self._holder = held_file(file, self._live.s3) if file else held(self._live.database)
 
     def now(self) -> tuple[Decoder, Snapshot]:
         """How to decode and bind this batch; taken once a batch, so that it sees one snapshot.

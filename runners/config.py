@@ -17,13 +17,19 @@ from pydantic import (
     field_validator,
 )
 
+from connectors.archive_settings import ArchiveSettings
+from connectors.bigquery.settings import BigQuerySettings
+from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.files import S3Settings
+from connectors.lake_settings import LakeSettings
 from connectors.settings import (
     DatabaseSettings,
     KafkaSettings,
     RegistrySettings,
     TopicSettings,
 )
+from connectors.sink import DeliverySettings
+from connectors.state_settings import StateSettings
 from transforms.rules import Rules
 
 
@@ -77,6 +83,26 @@ class StreamConfig(BaseModel):
     minutes_every_ms: PositiveInt = 1000
 
 
+class SinksConfig(BaseModel):
+    """The stores facts go to; one that is null is not written to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    archive: ArchiveSettings | None = None
+    lake: LakeSettings | None = None
+    bigquery: BigQuerySettings | None = None
+    elasticsearch: ElasticsearchSettings | None = None
+    state: StateSettings | None = None
+
+    def configured(self) -> dict[str, DeliverySettings]:
+        """Settings of the stores that are written to, by name."""
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: settings for name, settings in given.items() if settings is not None}
+
+
+SINKS = tuple(SinksConfig.model_fields)
+
+
 class Config(BaseModel):
     """All settings of `odograph`; every one has a default (docs/config.example.yaml)."""
 
@@ -94,6 +120,7 @@ class Config(BaseModel):
     bindings_database: DatabaseSettings = DatabaseSettings()
     flink: FlinkConfig = FlinkConfig()
     stream: StreamConfig = StreamConfig()
+    sinks: SinksConfig = SinksConfig()
 
     @field_validator("fleet_zone")
     @classmethod

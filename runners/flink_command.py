@@ -10,11 +10,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from runners.config import BadArguments, Config, load_config
+from runners.config import SINKS, BadArguments, Config, load_config
 from runners.flink.cluster import Cluster, Job
+from runners.flink.plan import JOBS, SINK
 from runners.screen import Instant, zoned
 
-JOBS = ("convert", "aggregate")
 NAMED = ("earliest", "latest", "committed")
 
 
@@ -49,9 +49,10 @@ def start_at(value: str | datetime, zone: str) -> str:
 def submit() -> None:
     """Start a job on a Flink cluster.
 
-    convert and aggregate are live: they run until they are stopped. Both write in Kafka
-    transactions: a reader of committed records sees each upload once. A job of a name runs once;
-    stop it before it is started anew. backfill ends by itself.
+    convert, aggregate and the sinks are live: they run until they are stopped. The first two write
+    in Kafka transactions: a reader of committed records sees each upload once. A sink writes by
+    key: what it writes again changes nothing. A job of a name runs once; stop it before it is
+    started anew. backfill ends by itself.
 
     Carry on where a live job stood: `odograph jobs stop convert --config FILE` prints a savepoint
     for --from-savepoint; after a crash of the cluster, `--from-savepoint latest` takes the newest
@@ -65,8 +66,8 @@ workers = click.option(
 worker_python = click.option("--python", help="Python of the workers [the client's].")
 
 
-def _live(job: str, help_text: str) -> click.Command:
-    @submit.command(job, help=help_text)
+def _live(group: click.Group, name: str, job: str, help_text: str) -> click.Command:
+    @group.command(name, help=help_text)
     @settings
     @at
     @workers
@@ -110,8 +111,30 @@ def _live(job: str, help_text: str) -> click.Command:
     return start_live
 
 
-_live("convert", "Turn device topics into vehicle topics.")
-_live("aggregate", "Turn device topics into vehicle minutes.")
+_live(submit, "convert", "convert", "Turn device topics into vehicle topics.")
+_live(submit, "aggregate", "aggregate", "Turn device topics into vehicle minutes.")
+
+
+@submit.group()
+def sink() -> None:
+    """Write facts to a store, a job of its own for each.
+
+    What a store needs is made in it first: tables, indices, templates. While a store is away its
+    job waits and falls behind; nothing else does, and nothing is lost. Where a store is and how it
+    is written is said in `sinks` of the settings file (docs/sinks.md).
+    """
+
+
+_STORES = {
+    "archive": "Keep the exact bytes of the device topics.",
+    "lake": "Write telemetry and vehicle minutes as Parquet.",
+    "bigquery": "Write telemetry and vehicle minutes to BigQuery.",
+    "elasticsearch": "Write telemetry and vehicle minutes to Elasticsearch.",
+    "state": "Keep the newest state of every vehicle in Postgres.",
+}
+
+for _name in SINKS:
+    _live(sink, _name, f"{SINK}{_name}", _STORES[_name])
 
 
 @submit.command("backfill")

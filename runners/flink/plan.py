@@ -6,9 +6,25 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.live import HOUR_MS, Live
-from runners.config import Config
+from connectors.sink import DeliverySettings
+from pipelines.live import DEVICE_TOPICS, HOUR_MS, Live
+from runners.config import SINKS, BadArguments, Config
 from schemas import MESSAGE_TYPES
+
+SINK = "sink-"
+JOBS = ("convert", "aggregate", *(f"{SINK}{name}" for name in SINKS))
+MINUTES_TOPIC = "vehicle-minutes"
+DEAD_LETTERS_TOPIC = "dead-letters"
+OF_MINUTES = ("lake", "bigquery", "elasticsearch")
+"""Sinks that read vehicle minutes too."""
+
+SINK_OPTIONS = {
+    "execution.checkpointing.timeout": "1h",
+    "execution.checkpointing.tolerable-failed-checkpoints": "1000000",
+    "execution.checkpointing.min-pause": "1s",
+    "python.fn-execution.bundle.size": "1",
+}
+"""A store that is away holds its job's barriers back: that is lag, not a failure."""
 
 
 class Plan(BaseModel):
@@ -41,16 +57,53 @@ class Plan(BaseModel):
         return f"{place.rstrip('/')}/{self.job_name}" if place else None
 
     @property
+    def sink(self) -> str | None:
+        """The store it writes to; None for a job that writes to Kafka."""
+        return self.job.removeprefix(SINK) if self.job.startswith(SINK) else None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Topics it reads."""
+        return (*DEVICE_TOPICS, *([MINUTES_TOPIC] if self.sink in OF_MINUTES else []))
+
+    @property
     def encodes(self) -> tuple[str, ...]:
         """Topics it writes Avro to, whose schemas must be registered."""
+        if self.sink:
+            return (DEAD_LETTERS_TOPIC,)
         if self.job == "aggregate":
-            return ("vehicle-minutes",)
-        return (*(f"vehicle-{name}" for name in MESSAGE_TYPES), "dead-letters")
+            return (MINUTES_TOPIC,)
+        return (*(f"vehicle-{name}" for name in MESSAGE_TYPES), DEAD_LETTERS_TOPIC)
 
     @property
     def writes(self) -> tuple[str, ...]:
         """Topics it writes to."""
+        if self.sink:
+            return self.encodes
         return (*self.encodes, "late" if self.job == "aggregate" else "unbound")
+
+    @property
+    def binds(self) -> bool:
+        """It needs to know which vehicle a terminal sits in."""
+        return self.sink != "archive"
+
+    @property
+    def store(self) -> DeliverySettings | None:
+        """Where a sink writes to. Raises BadArguments where the settings do not say."""
+        if self.sink is None:
+            return None
+        found = self.config.sinks.configured()
+        if self.sink not in found:
+            raise BadArguments(
+                f"sinks.{self.sink} is not set: say in the settings file where it writes to"
+                f" (docs/sinks.md); set are {', '.join(found) or 'none'}"
+            )
+        return found[self.sink]
+
+    @property
+    def linger_ms(self) -> int:
+        """How long records wait for others, so that they are handed on together."""
+        return int(getattr(self.store, "linger_ms", self.config.stream.batch_ms))
 
     def live(self) -> Live:
         """The same for the pipelines."""
@@ -60,7 +113,9 @@ class Plan(BaseModel):
             kafka=config.kafka,
             registry=config.registry,
             database=config.bindings_database,
+            s3=config.s3.settings(),
             bindings=self.bindings,
+            store=self.store,
             rules=config.rules,
             lateness_ms=round(stream.lateness_hours * HOUR_MS),
             outage_ms=round(stream.outage_hours * HOUR_MS),
@@ -90,6 +145,8 @@ class Plan(BaseModel):
             "restart-strategy.exponential-delay.initial-backoff": "1s",
             "restart-strategy.exponential-delay.max-backoff": "30s",
         }
+        if self.sink:
+            options |= SINK_OPTIONS
         if self.checkpoints:
             options["execution.checkpointing.dir"] = self.checkpoints
         if flink.savepoints:

@@ -11,6 +11,8 @@ from connectors.files import DependencyFailed
 from connectors.kafka import partitions
 from connectors.registry import ids
 from connectors.snapshot import held, held_file
+from pipelines.live import Live
+from pipelines.stores import check_store
 from runners.config import BadArguments
 from runners.flink.client import client, told
 from runners.flink.cluster import Cluster, latest_checkpoint
@@ -22,18 +24,20 @@ SUBMIT_S = 180
 START_S = 180
 
 
-def check(plan: Plan) -> None:
-    """Refuse to start a job that could not run: topics, schemas, bindings, the jar.
+def check(plan: Plan, live: Live) -> None:
+    """Refuse to start a job that could not run: topics, schemas, store, bindings, the jar.
 
     Raises BadArguments for what the user must do first, DependencyFailed for what is away.
     """
     if not JAR.exists():
         raise BadArguments(f"{JAR.name} is not built: run `make jar`")
-    live = plan.live()
-    partitions(live.kafka, [*live.device_topics, *plan.writes])
+    partitions(live.kafka, [*plan.reads, *plan.writes])
     ids(live.registry, plan.encodes)
+    check_store(live)
+    if not plan.binds:
+        return
     if live.bindings:
-        held_file(live.bindings, plan.config.s3.settings())
+        held_file(live.bindings, live.s3)
     else:
         held(live.database).close()
 
@@ -44,6 +48,7 @@ def submit(plan: Plan, cluster: Cluster, savepoint: str | None) -> str:
     `savepoint` is a path, or `latest` for the newest checkpoint the job left behind. Raises
     BadArguments where the job runs already, DependencyFailed where it does not come up.
     """
+    live = plan.live()
     already = cluster.running(plan.job_name)
     if already:
         raise BadArguments(
@@ -54,7 +59,7 @@ def submit(plan: Plan, cluster: Cluster, savepoint: str | None) -> str:
         if plan.checkpoints is None:
             raise BadArguments("--from-savepoint latest needs flink.checkpoints in the settings")
         savepoint = latest_checkpoint(plan.checkpoints, plan.config.s3.settings())
-    check(plan)
+    check(plan, live)
     job_id = _hand_over(plan, cluster.url, savepoint)
     _wait_until_running(cluster, job_id)
     return job_id
