@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from runners.config import BadArguments
+from runners.stack.bigquery import BigQuery
 from runners.stack.flink import Flink
 from runners.stack.kafka import Kafka
 from runners.stack.postgres import Postgres
@@ -61,7 +62,14 @@ class Server(Protocol):
         """Kill -9."""
 
 
-PORTS = {"kafka": 9092, "registry": 8085, "postgres": 5432, "s3": 7070, "flink": 8081}
+PORTS = {
+    "kafka": 9092,
+    "registry": 8085,
+    "postgres": 5432,
+    "s3": 7070,
+    "bigquery": 9050,
+    "flink": 8081,
+}
 NAMES = tuple(PORTS)
 """All servers, in the order in which they start."""
 
@@ -95,7 +103,13 @@ def noted(data: Path) -> Choice | None:
 
 def build(data: Path, cache: Path, choice: Choice) -> dict[str, Server]:
     """The chosen servers by name, in the order in which they start. Nothing is started."""
-    plain = {"kafka": Kafka, "registry": Registry, "postgres": Postgres, "s3": S3}
+    plain = {
+        "kafka": Kafka,
+        "registry": Registry,
+        "postgres": Postgres,
+        "s3": S3,
+        "bigquery": BigQuery,
+    }
     built: dict[str, Server] = {
         name: make(data / name, cache, choice.ports[name])
         for name, make in plain.items()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runners.stack.bigquery import BigQuery
 from runners.stack.flink import Flink
 from runners.stack.kafka import Kafka
 from runners.stack.postgres import Postgres
@@ -48,6 +49,13 @@ def postgres(servers: Path) -> Iterator[Postgres]:
 def s3(servers: Path) -> Iterator[S3]:
     """An S3 server without buckets."""
     with running(S3(servers / "s3", CACHE, free_port(S3.span))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def bigquery(servers: Path) -> Iterator[BigQuery]:
+    """A BigQuery emulator; tests make datasets of their own."""
+    with running(BigQuery(servers / "bigquery", CACHE, free_port(BigQuery.span))) as server:
         yield server
 
 

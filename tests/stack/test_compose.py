@@ -11,6 +11,7 @@ from runners.stack.servers import PORTS
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "compose.yaml").read_text()
+WITHOUT_IMAGE = {"bigquery"}
 SERVICES = yaml.safe_load(TEXT)["services"]
 
 
@@ -32,7 +33,7 @@ def test_the_versions_are_those_of_the_stack(service, image):
 def test_the_ports_are_those_of_the_stack_and_on_loopback():
     published = [place for service in SERVICES.values() for place in service.get("ports", [])]
     assert {place.rpartition(":")[0] for place in published} == {
-        f"127.0.0.1:{port}" for port in PORTS.values()
+        f"127.0.0.1:{port}" for name, port in PORTS.items() if name not in WITHOUT_IMAGE
     }
 
 
