@@ -17,6 +17,7 @@ PACKAGES = [
 ]
 
 CORE = [
+    "botocore>=1.40",
     "click",
     "confluent-kafka>=2.14",
     "fastavro",

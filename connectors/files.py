@@ -1,26 +1,35 @@
-"""Local folders and S3 buckets behind one door, with whole-object writes."""
+"""Local folders and S3 buckets behind one door, with whole-object writes.
+
+Arrow reads and lists; what is written goes to a bucket by `connectors.bucket`.
+"""
 
 from __future__ import annotations
 
 import functools
+import io
 import os
 import re
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import IO, Protocol
 
 import pyarrow as pa
 from pyarrow import fs
 
-COPY_BYTES = 8 << 20
-ATTEMPTS = 4
+from connectors import bucket, disk
+from connectors.bucket import ANY_VERSION, ATTEMPTS, Changed
+
 PARALLEL = 16
-_HALF = re.compile(r"\..+\.[0-9a-f]{8}")
+IN_MEMORY_BYTES = 1 << 20
+ABANDONED = timedelta(days=1)
+LOCK = ".lock"
+_REFUSED = re.compile("ACCESS_DENIED|HTTP status 403|" + "|".join(bucket.REFUSALS))
+__all__ = ["Changed", "Commit", "DependencyFailed", "Folder", "S3Settings", "failing", "folder"]
 
 
 class DependencyFailed(Exception):
@@ -30,7 +39,7 @@ class DependencyFailed(Exception):
 @dataclass(frozen=True)
 class S3Settings:
     """How to reach S3. Credentials come from the standard AWS sources (environment, profile,
-    role); `endpoint` is for S3-compatible stores."""
+    role), again when a store refuses them; `endpoint` is for S3-compatible stores."""
 
     endpoint: str | None = None
     region: str | None = None
@@ -46,11 +55,9 @@ def _s3(settings: S3Settings) -> fs.S3FileSystem:
         "allow_bucket_creation": False,
         "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
     }
-    endpoint = settings.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
-    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint:
-        scheme, _, host = endpoint.rpartition("://")
-        options |= {"endpoint_override": host, "scheme": scheme or "https"}
+    if endpoint := bucket.endpoint_of(settings):
+        scheme, _, host = endpoint.partition("://")
+        options |= {"endpoint_override": host, "scheme": scheme}
     if settings.region:
         options["region"] = settings.region
     try:
@@ -121,6 +128,30 @@ class Folder:
         with failing(f"read {self.uri}/{name}"), self.system.open_input_file(place) as file:
             return bytes(file.read_at(size, start))
 
+    def read_version(self, name: str) -> tuple[bytes, str] | None:
+        """A whole file and its version, for `replace`; None when there is none."""
+        with failing(f"read {self.uri}/{name}"), suppress(FileNotFoundError):
+            if self.local:
+                return disk.get(self.at(name))
+            return bucket.get(self.settings, self.at(name))
+        return None
+
+    def version(self, name: str) -> str | None:
+        """The version of a file; None when there is none."""
+        with failing(f"look at {self.uri}/{name}"):
+            if self.local:
+                return disk.version(self.at(name))
+            return bucket.version(self.settings, self.at(name))
+
+    def replace(self, name: str, data: pa.Buffer | bytes, replaced: str | None) -> str:
+        """Write a whole file in place of its version `replaced` (None: where there was none) and
+        let it be durable; returns its version. Raises Changed where another version is there."""
+        with failing(f"write {self.uri}/{name}"):
+            if self.local:
+                os.makedirs(self.path, exist_ok=True)
+                return disk.replace(self.at(name), data, replaced, self.at(LOCK))
+            return bucket.put(self.settings, self.at(name), io.BytesIO(data), replaced)
+
     def write(self, name: str, data: pa.Buffer | bytes) -> None:
         """Write a whole file; a reader sees all of it or nothing."""
         with self.whole(name) as stream:
@@ -131,7 +162,8 @@ class Folder:
         """An output stream whose file appears, complete, on leaving without an error."""
         stream, commit = self.begin(name)
         try:
-            yield stream
+            with failing(f"write {self.uri}/{name}"):
+                yield stream
         except BaseException:
             commit.abandon()
             raise
@@ -141,18 +173,11 @@ class Folder:
         """An output stream, and what to call when all is written."""
         with failing(f"write {self.uri}/{name}"):
             if not self.local:
-                waiting = tempfile.TemporaryFile()  # noqa: SIM115  the commit closes it
+                waiting = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115
                 stream = pa.PythonFile(waiting, "w")
                 return stream, Upload(stream, self, name, waiting)
-            final = self.at(name)
-            parent, _, base = final.rpartition("/")
-            target = f"{parent}/.{base}.{uuid.uuid4().hex[:8]}"
-            try:
-                stream = pa.OSFile(target, "wb")
-            except FileNotFoundError:
-                os.makedirs(parent, exist_ok=True)
-                stream = pa.OSFile(target, "wb")
-            return stream, Rename(stream, target, final)
+            stream, target = disk.begin(self.at(name))
+            return stream, Rename(stream, target, self.at(name))
 
     def delete(self, name: str) -> None:
         """Delete a file; nothing happens when there is none."""
@@ -160,7 +185,7 @@ class Folder:
             if self.local:
                 os.unlink(self.at(name))
             else:
-                self.system.delete_file(self.at(name))
+                bucket.delete(self.settings, self.at(name))
 
     def clear(self) -> None:
         """Delete all files in the folder; nothing happens when there is none."""
@@ -171,13 +196,14 @@ class Folder:
         with failing(f"delete {self.uri}"), suppress(FileNotFoundError):
             shutil.rmtree(self.path)
 
-    def sweep(self) -> None:
-        """Delete what a killed process left half written below a local folder."""
-        for parent, _, names in os.walk(self.path) if self.local else ():
-            for name in names:
-                if _HALF.fullmatch(name):
-                    with failing(f"delete {parent}/{name}"), suppress(FileNotFoundError):
-                        os.unlink(f"{parent}/{name}")
+    def sweep(self, older_than: timedelta = ABANDONED) -> None:
+        """Delete what killed processes left half written below the folder; in a bucket, what
+        nobody went on with for so long."""
+        with failing(f"tidy up {self.uri}"):
+            if self.local:
+                disk.sweep(self.path)
+            else:
+                bucket.abort_uploads(self.settings, self.path, older_than)
 
 
 class Commit(Protocol):
@@ -200,8 +226,12 @@ class Rename:
 
     def __call__(self) -> None:
         with failing(f"write {self.final}"):
-            self.stream.close()
-            os.replace(self.target, self.final)
+            try:
+                self.stream.close()
+                os.replace(self.target, self.final)
+            except OSError:
+                self.abandon()
+                raise
 
     def abandon(self) -> None:
         with suppress(OSError):
@@ -212,8 +242,7 @@ class Rename:
 
 @dataclass(frozen=True)
 class Upload:
-    """An object of a bucket waits in a nameless local file: a stream to S3 that is given up
-    would be completed by its destructor, and leave half an object."""
+    """An object of a bucket waits in a nameless local file until all of it is there."""
 
     stream: pa.NativeFile
     place: Folder
@@ -223,13 +252,8 @@ class Upload:
     def __call__(self) -> None:
         with self.waiting, failing(f"write {self.place.uri}/{self.name}"):
             self.stream.flush()
-            self.waiting.seek(0)
-            target = self.place.system.open_output_stream(
-                self.place.at(self.name), compression=None
-            )
-            while chunk := self.waiting.read(COPY_BYTES):
-                target.write(chunk)
-            target.close()
+            place = self.place
+            bucket.put(place.settings, place.at(self.name), self.waiting, ANY_VERSION)
 
     def abandon(self) -> None:
         self.waiting.close()
@@ -241,6 +265,8 @@ def failing(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if _REFUSED.search(str(error)):
+            _s3.cache_clear()
         raise DependencyFailed(f"could not {what}: {error}") from error
 
 

@@ -137,7 +137,7 @@ def test_a_write_to_a_bucket_that_is_given_up_leaves_nothing(server, monkeypatch
 @pytest.mark.parametrize(
     "places, other, words",
     [
-        ({"lake": "s3://nowhere/lake"}, {}, ["s3://nowhere/lake/", "write|NO_SUCH_BUCKET"]),
+        ({"lake": "s3://nowhere/lake"}, {}, ["s3://nowhere/lake/", "write|NoSuchBucket"]),
         ({"archive": "s3://nowhere/archive"}, {}, ["s3://nowhere/archive", "topics"]),
         ({"archive": "s3://fleet/elsewhere"}, {}, ["s3://fleet/elsewhere/topics"]),
         ({}, {"AWS_SECRET_ACCESS_KEY": "wrong"}, ["s3://fleet/archive", "ACCESS_DENIED|Signature"]),
