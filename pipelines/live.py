@@ -18,7 +18,7 @@ DEVICE_TOPICS = tuple(f"message-{name}" for name in MESSAGE_TYPES)
 @dataclass(frozen=True)
 class Live:
     """One live job. `bindings` is a file to use instead of the operations database; `store` says
-    where a sink writes to; secrets are references until a worker opens them. Times are in
+    where a sink writes to, `zone` whose hours its folders are; secrets are references until a worker opens them. Times are in
     milliseconds."""
 
     name: str
@@ -29,6 +29,7 @@ class Live:
     bindings: str | None = None
     store: DeliverySettings | None = None
     rules: Rules = field(default_factory=Rules)
+    zone: str = "Asia/Seoul"
     device_topics: tuple[str, ...] = DEVICE_TOPICS
     lateness_ms: int = 24 * HOUR_MS
     outage_ms: int = 24 * HOUR_MS

@@ -117,6 +117,7 @@ class Plan(BaseModel):
             bindings=self.bindings,
             store=self.store,
             rules=config.rules,
+            zone=config.fleet_zone,
             lateness_ms=round(stream.lateness_hours * HOUR_MS),
             outage_ms=round(stream.outage_hours * HOUR_MS),
             revise_after_ms=round(stream.revise_after_s * 1000),
