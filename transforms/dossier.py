@@ -50,12 +50,11 @@ def revise(
     lateness_ms: int,
 ) -> pa.RecordBatch:
     """`CONTRIBUTIONS` of all uploads in whole dossiers that neighbours can have a say in."""
-    rows = dossiers.take(_by_place(dossiers))
-    verdicts = _judged(rows, bindings, rules, lateness_ms)
+    rows, verdicts = judged(dossiers, bindings, rules, lateness_ms)
     wanted = _wanted(rows, verdicts)
     if not len(wanted):
         return pa.RecordBatch.from_pylist([], schema=CONTRIBUTIONS)
-    raw = _records(rows, wanted, read_again)
+    raw = records(rows, wanted, read_again)
     good, _ = decode_by_topic(raw, decoder)
     partials = pa.Table.from_batches(
         [settle(prepare(uploads, rules), verdicts, bindings, rules).partials for uploads in good],
@@ -68,15 +67,13 @@ def revise(
     return pa.RecordBatch.from_arrays(columns, schema=CONTRIBUTIONS)
 
 
-def _by_place(dossiers: pa.RecordBatch) -> pa.Array:
+def judged(
+    dossiers: pa.RecordBatch, bindings: Bindings, rules: Rules, lateness_ms: int
+) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """The rows of dossiers by place, and a verdict on every one of them, `line` being the row;
+    late uploads do not count."""
     keys = [("topic", "ascending"), ("partition", "ascending"), ("offset", "ascending")]
-    return pc.sort_indices(dossiers, sort_keys=keys)
-
-
-def _judged(
-    rows: pa.RecordBatch, bindings: Bindings, rules: Rules, lateness_ms: int
-) -> pa.RecordBatch:
-    """A verdict on every row, `line` being the row; late uploads do not count."""
+    rows = dossiers.take(pc.sort_indices(dossiers, sort_keys=keys))
     count = rows.num_rows
     columns = {name: rows.column(name) for name in rows.schema.names} | {
         "object": pa.repeat(pa.scalar(""), count),
@@ -106,7 +103,7 @@ def _judged(
     ignition[at] = filled_int64(said.column("ignition_counts"), -1)
     arrays = [columns["object"], columns["line"], *(pa.array(v) for v in defaults.values())]
     arrays.append(pa.array(ignition == 1, mask=ignition < 0))
-    return pa.RecordBatch.from_arrays(arrays, schema=VERDICTS)
+    return rows, pa.RecordBatch.from_arrays(arrays, schema=VERDICTS)
 
 
 def _wanted(rows: pa.RecordBatch, verdicts: pa.RecordBatch) -> np.ndarray:
@@ -128,8 +125,9 @@ def _wanted(rows: pa.RecordBatch, verdicts: pa.RecordBatch) -> np.ndarray:
     return np.sort(chosen[touched])
 
 
-def _records(rows: pa.RecordBatch, wanted: np.ndarray, read_again: ReadAgain) -> pa.RecordBatch:
-    """The records of the wanted rows, `line` being the row; some are read from their topics."""
+def records(rows: pa.RecordBatch, wanted: np.ndarray, read_again: ReadAgain) -> pa.RecordBatch:
+    """The records of the wanted rows (ascending), `line` being the row; some are read from their
+    topics, those no longer there left out."""
     chosen = rows.take(pa.array(wanted))
     kept = np.asarray(chosen.column("value").is_valid())
     raw = _raw(chosen.filter(pa.array(kept)), wanted[kept])

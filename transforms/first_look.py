@@ -90,7 +90,7 @@ def look(uploads: Uploads, bindings: Bindings, rules: Rules, lateness_ms: int) -
     register = enroll(prepared.uploads)
     received = filled_int64(register.column("received_ms"), 0)
     latest = filled_int64(register.column("latest_ms"), 0)
-    clock = judge_clocks(_alone(received, latest, register), rules.clock)
+    clock = alone(register, received, latest, rules)
     event = _event_ms(clock, received, latest)
     suspect = (clock.source != DEVICE) | (clock.flags != 0)
     late = is_late(received, event, lateness_ms)
@@ -133,7 +133,7 @@ def newest_event_ms(uploads: Uploads, rules: Rules) -> np.ndarray:
     verdict; `uploads` as decoded."""
     received = filled_int64(uploads.head.column("received_time"), 0)
     latest = latest_device_time(uploads)
-    clock = judge_clocks(_alone(received, latest, uploads.head), rules.clock)
+    clock = alone(uploads.head, received, latest, rules)
     return _event_ms(clock, received, latest)
 
 
@@ -141,11 +141,13 @@ def _event_ms(clock: Verdict, received: np.ndarray, latest: np.ndarray) -> np.nd
     return np.where(clock.source == FALLBACK, received, latest - clock.offset_ms)
 
 
-def _alone(received: np.ndarray, latest: np.ndarray, rows: pa.RecordBatch) -> Times:
-    """Each upload as if it were its terminal's only one."""
+def alone(rows: pa.RecordBatch, received: np.ndarray, latest: np.ndarray, rules: Rules) -> Verdict:
+    """The verdict on each clock as if the upload were its terminal's only one; `rows` have
+    boot_count and uptime_s, the times are epoch ms."""
     boot_count = filled_int64(rows.column("boot_count"), -1)
     uptime_s = filled_int64(rows.column("uptime_s"), -1)
-    return Times(np.arange(rows.num_rows), received, latest, boot_count, uptime_s)
+    times = Times(np.arange(rows.num_rows), received, latest, boot_count, uptime_s)
+    return judge_clocks(times, rules.clock)
 
 
 def _first_of_its_id(message_id: pa.Array, among: np.ndarray) -> np.ndarray:

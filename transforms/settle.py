@@ -131,6 +131,11 @@ def _date(prepared: Prepared, ruled: _Ruled) -> _Dated:
     return _Dated(event, source, flags, feeds)
 
 
+def event_times(prepared: Prepared, verdicts: pa.RecordBatch) -> np.ndarray:
+    """int64 of shape (rows,): event times in ms under some verdicts, shown or not."""
+    return _date(prepared, _spread(prepared.uploads.head, verdicts)).event_ms
+
+
 def _changes(uploads: Uploads, event_ms: np.ndarray, bindings: Bindings) -> np.ndarray:
     """int64 of shape (rows,): the binding change in force at each sample, -1 for none.
 
