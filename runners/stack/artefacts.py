@@ -85,12 +85,7 @@ def wheel(folder: Path, requirement: str, pins: Path) -> None:
         run(command, f"pip could not fetch {requirement}")
         check(Path(temporary), pins, whole=False)
         (archive,) = Path(temporary).iterdir()
-        with zipfile.ZipFile(archive) as content:
-            for member in content.infolist():
-                mode = member.external_attr >> 16
-                target = content.extract(member, folder)
-                if mode & 0o111 and not member.is_dir():
-                    os.chmod(target, 0o755)
+        _unzip(archive, folder)
 
 
 def maven_jars(folder: Path, pom: Path, pins: Path) -> None:
@@ -103,14 +98,23 @@ def maven_jars(folder: Path, pom: Path, pins: Path) -> None:
 
 
 def maven_archive(folder: Path, coordinates: str, pins: Path) -> None:
-    """Fetch one tar.gz with Maven, check it, unpack it into `folder`."""
+    """Fetch one tar.gz or zip with Maven, check it, unpack it into `folder`."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        goal = f"{COPY_PLUGIN}:copy"
-        _maven([goal, f"-Dartifact={coordinates}", f"-DoutputDirectory={temporary}"], coordinates)
-        check(Path(temporary), pins)
-        (archive,) = Path(temporary).iterdir()
+        archive = maven_file(Path(temporary), coordinates, pins)
+        if archive.suffix == ".zip":
+            _unzip(archive, folder)
+            return
         with tarfile.open(archive) as content:
             content.extractall(folder, filter="data")
+
+
+def maven_file(folder: Path, coordinates: str, pins: Path) -> Path:
+    """Fetch one file with Maven into an empty folder, check it."""
+    goal = f"{COPY_PLUGIN}:copy"
+    _maven([goal, f"-Dartifact={coordinates}", f"-DoutputDirectory={folder}"], coordinates)
+    check(folder, pins)
+    (file,) = folder.iterdir()
+    return file
 
 
 def go_program(folder: Path, module: Path, package: str) -> None:
@@ -151,6 +155,15 @@ def run(command: list[str], failure: str, env: dict[str, str] | None = None) -> 
             f"{failure} ({Path(command[0]).name} ended with {done.returncode}); it said:\n{words}"
         )
     return done.stdout
+
+
+def _unzip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as content:
+        for member in content.infolist():
+            mode = member.external_attr >> 16
+            target = content.extract(member, folder)
+            if mode & 0o111 and not member.is_dir():
+                os.chmod(target, 0o755)
 
 
 def _maven(arguments: list[str], what: str) -> None:

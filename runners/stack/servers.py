@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from runners.config import BadArguments
 from runners.stack.bigquery import BigQuery
+from runners.stack.elasticsearch import Elasticsearch
 from runners.stack.flink import Flink
 from runners.stack.kafka import Kafka
 from runners.stack.postgres import Postgres
@@ -68,6 +69,7 @@ PORTS = {
     "postgres": 5432,
     "s3": 7070,
     "bigquery": 9050,
+    "elasticsearch": 9200,
     "flink": 8081,
 }
 NAMES = tuple(PORTS)
@@ -109,6 +111,7 @@ def build(data: Path, cache: Path, choice: Choice) -> dict[str, Server]:
         "postgres": Postgres,
         "s3": S3,
         "bigquery": BigQuery,
+        "elasticsearch": Elasticsearch,
     }
     built: dict[str, Server] = {
         name: make(data / name, cache, choice.ports[name])

@@ -14,6 +14,7 @@ import psutil
 import yaml
 
 from runners.config import BadArguments
+from runners.stack.elasticsearch import Elasticsearch
 from runners.stack.flink import Flink
 from runners.stack.postgres import Postgres
 from runners.stack.processes import Process, require_free, sweep
@@ -151,6 +152,10 @@ def settings_file(data: Path, servers: dict[str, Server]) -> str:
             "checkpoints": flink.checkpoints,
             "savepoints": flink.savepoints,
         }
+    search = servers.get("elasticsearch")
+    if isinstance(search, Elasticsearch):
+        sinks = settings.setdefault("sinks", {})
+        sinks["elasticsearch"] = {"hosts": [search.address], "replicas": 0}
     if isinstance(store, S3):
         settings["s3"] = {"endpoint": store.address, "region": REGION}
     head = "# Written by `odograph stack up`, again each time.\n"

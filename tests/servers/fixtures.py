@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runners.stack.bigquery import BigQuery
+from runners.stack.elasticsearch import Elasticsearch
 from runners.stack.flink import Flink
 from runners.stack.kafka import Kafka
 from runners.stack.postgres import Postgres
@@ -56,6 +57,19 @@ def s3(servers: Path) -> Iterator[S3]:
 def bigquery(servers: Path) -> Iterator[BigQuery]:
     """A BigQuery emulator; tests make datasets of their own."""
     with running(BigQuery(servers / "bigquery", CACHE, free_port(BigQuery.span))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def elasticsearch(servers: Path) -> Iterator[Elasticsearch]:
+    """An Elasticsearch node that lets everybody in; tests use index prefixes of their own."""
+    server = Elasticsearch(
+        servers / "elasticsearch",
+        CACHE,
+        free_port(Elasticsearch.span),
+        java_options=("-XX:TieredStopAtLevel=1",),
+    )
+    with running(server):
         yield server
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from runners.stack import elasticsearch_parts as elasticsearch
 from runners.stack import kafka, registry, s3
 from runners.stack.servers import PORTS
 
@@ -21,6 +22,7 @@ SERVICES = yaml.safe_load(TEXT)["services"]
         ("kafka", f"apache/kafka:{kafka.VERSION}"),
         ("registry", f"apicurio/apicurio-registry:{registry.VERSION}"),
         ("postgres", "postgres:15"),
+        ("elasticsearch", f"docker.elastic.co/elasticsearch/elasticsearch:{elasticsearch.VERSION}"),
         ("s3", f"versity/versitygw:v{s3.VERSION}"),
         ("jobmanager", "flink:2.2.1"),
         ("taskmanager", "flink:2.2.1"),
