@@ -142,6 +142,9 @@ class Plan(BaseModel):
             "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
             "state.backend.type": "rocksdb",
             "execution.checkpointing.incremental": "true",
+            # most keys are looked for once, before they are there; what is written is not changed
+            "state.backend.rocksdb.use-bloom-filter": "true",
+            "state.backend.rocksdb.compaction.style": "UNIVERSAL",
             "restart-strategy.type": "exponential-delay",
             "restart-strategy.exponential-delay.initial-backoff": "1s",
             "restart-strategy.exponential-delay.max-backoff": "30s",
@@ -152,5 +155,4 @@ class Plan(BaseModel):
             options["execution.checkpointing.dir"] = self.checkpoints
         if flink.savepoints:
             options["execution.checkpointing.savepoint-dir"] = flink.savepoints
-        # the parts of one upload must not be torn apart by a barrier that overtakes some of them
-        return options | flink.options | {"execution.checkpointing.unaligned.enabled": "false"}
+        return options | flink.options
