@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from schemas import MESSAGE_TYPES
@@ -48,9 +49,25 @@ MINUTES = Table(
 TABLES = {table.name: table for table in (*TELEMETRY.values(), MINUTES)}
 
 FIRST_LOOK = 0
-"""Revision of a row that was judged by itself: anything known better replaces it."""
+"""Lowest revision of a row that was judged by itself: anything known better replaces it."""
+_RECEIVED_BITS, _PARTITION_BITS = 42, 14
+
+
+def first_look(received_ms: np.ndarray, partition: np.ndarray) -> np.ndarray:
+    """Revisions of rows that were judged by themselves, from FIRST_LOOK up to below those of
+    `revision`: of two copies of an upload that was received first, then that of the lower
+    partition, so that it does not matter which is written first. int64 of shape (rows,)."""
+    latest, last = (1 << _RECEIVED_BITS) - 1, (1 << _PARTITION_BITS) - 1
+    earlier = latest - np.clip(received_ms, 0, latest)
+    return np.asarray(earlier << _PARTITION_BITS | last - np.minimum(partition, last))
 
 
 def revision(known_ms: int, count: int = (1 << KNOWLEDGE_BITS) - 1) -> int:
     """Revision of rows judged by all that was known at `known_ms` (epoch ms), `count` uploads."""
     return known_ms << KNOWLEDGE_BITS | min(count, (1 << KNOWLEDGE_BITS) - 1)
+
+
+def recorded(timestamp_ms: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Revisions of rows that stand on a topic in the order of their revisions, by the place of
+    their records. int64 of shape (rows,)."""
+    return np.asarray(timestamp_ms << KNOWLEDGE_BITS | offset & ((1 << KNOWLEDGE_BITS) - 1))

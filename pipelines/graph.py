@@ -61,17 +61,33 @@ class Graph:
         self, topics: Sequence[str], properties: Mapping[str, str], start_at: str
     ) -> DataStream:
         """Records of device topics, as blocks of their exact bytes."""
+        return self._blocks("device topics", "batch", topics, properties, start_at)
+
+    def records(
+        self, name: str, topics: Sequence[str], properties: Mapping[str, str], start_at: str
+    ) -> DataStream:
+        """Records of other topics in the same way."""
+        return self._blocks(name, f"batch {name}", topics, properties, start_at)
+
+    def _blocks(
+        self,
+        name: str,
+        batch_name: str,
+        topics: Sequence[str],
+        properties: Mapping[str, str],
+        start_at: str,
+    ) -> DataStream:
         kafka = java().Kafka
         source = kafka.source(list(topics), dict(properties), start_at)
         no_watermarks = WatermarkStrategy.no_watermarks()._j_watermark_strategy
         rows = self.environment._j_stream_execution_environment.fromSource(
-            source, no_watermarks, "device topics"
+            source, no_watermarks, name
         )
-        rows.uid("device topics")
+        rows.uid(name)
         batch = java().Batch(
             kafka.DEVICE_RECORD, self.batching.rows, self.batching.size_bytes, self.batching.ms
         )
-        return self.transform(DataStream(rows), "batch", BYTES.get_java_type_info(), batch)
+        return self.transform(DataStream(rows), batch_name, BYTES.get_java_type_info(), batch)
 
     def transform(self, stream: DataStream, name: str, type_info: Any, operator: Any) -> DataStream:
         """A step written in Java."""

@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 from typing import Any
 
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
-from pipelines import aggregate, convert
 from pipelines.graph import Batching, Graph
 from runners.flink.plan import Plan
 
-JOBS = {"convert": convert.build, "aggregate": aggregate.build}
+BUILT_BY = {
+    "convert": "pipelines.convert",
+    "aggregate": "pipelines.aggregate",
+    "sink-archive": "pipelines.archive_job",
+    "sink-lake": "pipelines.lake_job",
+    "sink-bigquery": "pipelines.rows",
+    "sink-elasticsearch": "pipelines.rows",
+    "sink-state": "pipelines.rows",
+}
+"""The module that builds each job; imported when it is wanted, because stores need libraries."""
 
 
 def environment(plan: Plan) -> StreamExecutionEnvironment:
@@ -33,9 +42,10 @@ def main(arguments: list[str]) -> None:
         given: dict[str, Any] = json.load(file)
     plan = Plan.model_validate(given)
     stream = plan.config.stream
-    batching = Batching(stream.batch_records, stream.batch_bytes, stream.batch_ms)
+    batching = Batching(stream.batch_records, stream.batch_bytes, max(1, plan.linger_ms))
     graph = Graph(environment(plan), batching)
-    JOBS[plan.job](graph, plan.live(), plan.start_at, plan.transactions)
+    build = import_module(BUILT_BY[plan.job]).build
+    build(graph, plan.live(), plan.start_at, plan.transactions)
     graph.environment.execute(plan.job_name)
 
 

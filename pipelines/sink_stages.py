@@ -1,0 +1,153 @@
+"""The Python stages of sinks of rows; what they wrote when they return, a checkpoint covers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from connectors.sink import Sink
+from connectors.tables import MINUTES, TELEMETRY, Table, revision
+from pipelines.blocks import parcel, read_block
+from pipelines.enrich import DEAD_LETTERS_TOPIC, dead_records
+from pipelines.records import OUT_RECORD, raw_batch
+from pipelines.stages import Stage
+from pipelines.store_rows import gone_rows, looked_at, minute_rows, revised
+from pipelines.stores import open_sink, tables_of
+from transforms.decode_minutes import decode_minutes
+from transforms.dossier import DOSSIER
+from transforms.first_look import REGISTERED, first_look, registered
+from transforms.outcome import DEAD_SCHEMA
+from transforms.rows import NEVER_LATE, first_rows, revised_rows
+from transforms.said import Said
+
+WRITTEN = ("rows_written", "bytes_written", "retries", "rows_refused")
+RESTART_MS = 60_000
+"""Clocks of the machines that wrote records may be so far ahead of ours."""
+
+
+def now_ms() -> int:
+    """Epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class SinkStage(Stage):
+    """A stage that writes rows to its job's store and hands on what the store refused."""
+
+    waiting_since: float | None = None
+    sink: Sink | None = None
+    clock: Callable[[], int] = now_ms
+
+    def write(self, table: Table, rows: pa.Table) -> pa.RecordBatch:
+        """Rows into the store; those it refused, as dead letters (schema `dead_letter`). Raises
+        DependencyFailed when the store stays away."""
+        if not rows.num_rows:
+            return pa.RecordBatch.from_pylist([], schema=DEAD_SCHEMA)
+        self.waiting_since = time.monotonic()
+        written = self._opened().write(table, rows)
+        self.waiting_since = None
+        self.tally["rows_written"] += written.rows
+        self.tally["bytes_written"] += written.size
+        self.tally["retries"] += written.retries
+        self.tally["rows_refused"] += written.refused.num_rows
+        return written.refused
+
+    def _opened(self) -> Sink:
+        """The store, made ready by the first rows: a job that starts anew while its store is away
+        waits for it."""
+        if self.sink is None:
+            sink = open_sink(self.live)
+            sink.prepare(tables_of(self.live))
+            self.sink = sink
+        return self.sink
+
+    def refused(self, letters: list[pa.RecordBatch]) -> pa.RecordBatch:
+        """Dead letters as records of their topic."""
+        dead = pa.Table.from_batches(letters, DEAD_SCHEMA)
+        _, records = dead_records(dead, self.world.schema_id(DEAD_LETTERS_TOPIC))
+        return records
+
+    def gauges(self) -> dict[str, Callable[[], int]]:
+        """Those of the stage, and for how long rows have been waiting for the store."""
+        return {**super().gauges(), "oldest_unwritten_ms": self.oldest_unwritten_ms}
+
+    def oldest_unwritten_ms(self) -> int:
+        """How long the rows that are being written have been at it."""
+        since = self.waiting_since
+        return 0 if since is None else round((time.monotonic() - since) * 1000)
+
+
+class FirstRowsStage(SinkStage):
+    """Records to rows under each upload's own verdict; out go register rows, and refused rows."""
+
+    OUTPUTS = (REGISTERED, OUT_RECORD)
+    COUNTS = ("uploads_in", "uploads_dead", *WRITTEN)
+
+    def __call__(self, block: bytes) -> bytes:
+        raw, headers = raw_batch(block)
+        decoder, terminals = self.world.now()
+        found = first_look(raw, decoder, terminals.bindings, self.live.rules, NEVER_LATE)
+        self.tally["uploads_in"] += raw.num_rows
+        self.tally["uploads_dead"] += found.dead.num_rows
+        letters = []
+        for look in found.looks:
+            rows = first_rows(look)
+            table = TELEMETRY[rows.message_type]
+            letters.append(self.write(table, looked_at(table, rows.telemetry)))
+        return parcel([(0, registered(found.looks, raw, headers)), (1, self.refused(letters))])
+
+
+@dataclass
+class RevisedRowsStage(SinkStage):
+    """Whole dossiers to rows of the uploads that are thought of otherwise than was written."""
+
+    OUTPUTS = (OUT_RECORD,)
+    COUNTS = ("uploads_judged", "rows_gone", *WRITTEN)
+    said: Said = field(default_factory=lambda: Said(0, 0))
+
+    def open(self) -> None:
+        """Connect; nothing is remembered of what was written before."""
+        super().open()
+        self.said = Said(self.clock() + RESTART_MS, self.live.lateness_ms)
+
+    def __call__(self, block: bytes) -> bytes:
+        decoder, terminals = self.world.now()
+        dossiers = read_block(block, DOSSIER)
+        parts = revised_rows(
+            dossiers,
+            self.said,
+            self.world.read_again,
+            decoder,
+            terminals.bindings,
+            self.live.rules,
+        )
+        known = revision(self.clock())
+        self.tally["uploads_judged"] += dossiers.num_rows
+        letters = []
+        for part in parts:
+            table = TELEMETRY[part.message_type]
+            self.tally["rows_gone"] += part.gone.num_rows
+            rows = [revised(table, part.telemetry, known), gone_rows(table, part.gone, known)]
+            letters.append(self.write(table, pa.concat_tables(rows)))
+        return parcel([(0, self.refused(letters))])
+
+
+class MinuteRowsStage(SinkStage):
+    """Records of `vehicle-minutes` to rows; out go refused ones."""
+
+    OUTPUTS = (OUT_RECORD,)
+    COUNTS = ("minutes_in", "minutes_dead", *WRITTEN)
+
+    def open(self) -> None:
+        """Bindings are not needed here."""
+
+    def __call__(self, block: bytes) -> bytes:
+        raw, _ = raw_batch(block)
+        found = decode_minutes(raw, self.world.writers, self.live.rules.bounds)
+        self.tally["minutes_in"] += raw.num_rows
+        self.tally["minutes_dead"] += found.dead.num_rows
+        rows = minute_rows(found.good)
+        return parcel([(0, self.refused([found.dead, self.write(MINUTES, rows)]))])
