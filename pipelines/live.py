@@ -43,11 +43,16 @@ class Live:
         not late, and the job may stand still meanwhile."""
         return self.lateness_ms + self.outage_ms
 
+    @property
+    def group(self) -> str:
+        """Its Kafka consumer group."""
+        return f"odograph-{self.name}"
+
     def source_properties(self) -> dict[str, str]:
         """Of the Kafka consumer, by Java's names."""
         return java_properties(self.kafka) | {
-            "group.id": f"odograph-{self.name}",
-            "client.id.prefix": f"odograph-{self.name}",
+            "group.id": self.group,
+            "client.id.prefix": self.group,
             "isolation.level": "read_committed",
             "partition.discovery.interval.ms": "60000",
         }

@@ -24,6 +24,7 @@ from runners.schemas_command import schemas
 from runners.screen import Instant, bar, console, zoned
 from runners.simulate_command import simulate
 from runners.stack.command import stack
+from runners.status_command import status
 from runners.tail_command import tail
 from runners.topics_command import topics
 
@@ -38,9 +39,9 @@ def odograph() -> None:
     Try it: `odograph simulate --out fleet --vehicles 20 --hours 6 --seed 1`, then `odograph
     backfill --archive fleet/archive --bindings fleet/device_binding.csv --lake lake`.
 
-    Exit codes: 0 done, 1 done but the ledger does not balance, 2 wrong arguments or config,
-    3 a dependency failed (bucket, file system, brokers), 4 topics differ from what is declared,
-    70 a bug, 130 interrupted.
+    Exit codes: 0 done, 1 done but the ledger does not balance or a sink does not run, 2 wrong
+    arguments or config, 3 a dependency failed (bucket, file system, brokers), 4 topics differ from
+    what is declared, 70 a bug, 130 interrupted.
     """
 
 
@@ -161,6 +162,7 @@ def config_check(path: str) -> None:
 
 odograph.add_command(submit)
 odograph.add_command(jobs)
+odograph.add_command(status)
 
 
 def main() -> None:

@@ -81,6 +81,11 @@ class Cluster:
         """Counts and the latest checkpoints of a job."""
         return dict(self.ask("GET", f"/jobs/{job.id}/checkpoints"))
 
+    def restarts(self, job: Job) -> int | None:
+        """How often a job was restarted since it was submitted; None once it has ended."""
+        found = self.ask("GET", f"/jobs/{job.id}/metrics?get=numRestarts")
+        return int(float(found[0]["value"])) if found else None
+
     def failure(self, job_id: str) -> str | None:
         """The last failure of a job, its causes only."""
         entries = self.ask("GET", f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]
