@@ -98,9 +98,11 @@ Reached = Callable[[str, int, int], int | None]
 where it has nothing."""
 
 
-def list_blocks(settings: KafkaSettings, spans: Spans, reached: Reached) -> Blocks:
-    """The whole blocks that `spans` touch, up to what is committed now. Where Kafka has deleted
-    the beginning of a block, reading goes on behind what the lake has of it.
+def list_blocks(
+    settings: KafkaSettings, spans: Spans, reached: Reached, size: int = BLOCK
+) -> Blocks:
+    """The whole blocks of `size` offsets that `spans` touch, up to what is committed now. Where
+    Kafka has deleted the beginning of a block, reading goes on behind what the lake has of it.
 
     Raises DependencyFailed, also for a topic or partition that is not there.
     """
@@ -114,42 +116,48 @@ def list_blocks(settings: KafkaSettings, spans: Spans, reached: Reached) -> Bloc
     for place in sorted(spans):
         first, end = spans[place]
         end = min(end, limits[place])
-        for start in range(first // BLOCK * BLOCK, end, BLOCK):
-            last = min(start + BLOCK, limits[place])
+        for start in range(first // size * size, end, size):
+            block = Block(*place, start, min(start + size, limits[place]), start)
             if start >= held[place]:
-                found.objects.append(Block(*place, start, last, start))
-            else:
-                block = Block(*place, start, last, start)
-                _remainder(found, block, held[place], reached(*place, start))
+                found.objects.append(block)
+                continue
+            left, why = remainder(block, held[place], reached(*place, start))
+            found.objects.extend([left] if left else [])
+            found.broken.extend([(block.name, why)] if why else [])
     return found
 
 
-def _remainder(found: Blocks, block: Block, held: int, reached: int | None) -> None:
-    """What is left of a block whose beginning Kafka has deleted: read on behind what the lake
-    has, so that nothing it has is replaced by less."""
+def remainder(block: Block, held: int, reached: int | None) -> tuple[Block | None, str | None]:
+    """What is left of a block of which Kafka holds what is from `held` on: read on behind what the
+    lake has, so that nothing it has is replaced by less. And what neither has, in words."""
     known = block.start if reached is None else reached
-    if known < min(held, block.end):
-        last = min(held, block.end) - 1
-        why = f"offsets {known} to {last} are no longer in Kafka: read them from the archive"
-        found.broken.append((block.name, why))
+    last = min(held, block.end) - 1
+    why = f"offsets {known} to {last} are no longer in Kafka: read them from the archive"
     start = max(known, held)
-    if start < block.end:
-        name = block.start if reached is None else start
-        found.objects.append(replace(block, start=start, first_offset=name))
+    name = block.start if reached is None else start
+    left = replace(block, start=start, first_offset=name) if start < block.end else None
+    return left, why if known <= last else None
 
 
 def read_block(
     settings: KafkaSettings, block: Block, zone: str
 ) -> Iterator[tuple[ArchiveObject, pa.RecordBatch]]:
-    """Raw batches of a block in order, each with the object of its arrival hour. How batches are
-    cut is a function of what the block holds, however Kafka delivers it.
+    """Raw batches of a block in order, each with the object of its arrival hour.
 
-    Raises DependencyFailed when brokers do not answer, or delete what is being read.
+    Raises DependencyFailed when brokers do not answer, OffsetsGone when they delete what is read.
     """
+    records = read_range(settings, block.topic, block.partition, block.start, block.end)
+    yield from cut(records, block, zone)
+
+
+def cut(
+    records: Iterable[pa.RecordBatch], block: Block, zone: str
+) -> Iterator[tuple[ArchiveObject, pa.RecordBatch]]:
+    """The same of the records of a block. How batches are cut is a function of what the block
+    holds, however it is delivered."""
     cutters: dict[int, _Cutter] = {}
-    for batch in read_range(settings, block.topic, block.partition, block.start, block.end):
-        stamps = np.clip(filled_int64(batch.column("timestamp"), 0), 0, LAST_MS)
-        hours = local_hours(stamps, zone)
+    for batch in records:
+        hours = arrival_hours(filled_int64(batch.column("timestamp"), 0), zone)
         for hour in np.unique(hours).tolist():
             if hour not in cutters:
                 cutters[hour] = _Cutter(parse_name(object_name(block, hour), zone))
@@ -159,6 +167,11 @@ def read_block(
     for hour in sorted(cutters):
         for part in cutters[hour].finish():
             yield cutters[hour].one, part
+
+
+def arrival_hours(stamp_ms: np.ndarray, zone: str) -> np.ndarray:
+    """int64 yyyyMMddHH, shape (records,), of records with these time stamps."""
+    return local_hours(np.clip(stamp_ms, 0, LAST_MS), zone)
 
 
 class _Cutter:

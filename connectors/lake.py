@@ -139,6 +139,19 @@ def parquet_writer(stream: pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter
     )
 
 
+def aligned(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows that another version wrote, with the columns of `schema`: those they lack are null, and
+    those `schema` lacks come behind. Raises ArrowInvalid where a value does not fit its column."""
+    columns = {}
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        known = name in table.column_names
+        columns[name] = table[name].cast(kind) if known else pa.nulls(table.num_rows, kind)
+    more = [name for name in table.column_names if name not in columns]
+    fields = [*schema, *(table.schema.field(name) for name in more)]
+    arrays = [*columns.values(), *(table[name] for name in more)]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
 def rewrite(lake: Folder, name: str, table: pa.Table) -> None:
     """Write a whole lake object, or delete it when there are no rows."""
     if not table.num_rows:

@@ -9,6 +9,7 @@ run is over, so that the next run can finish what a killed one left.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
@@ -142,6 +143,10 @@ class State:
         text = json.dumps(asdict(record), indent=1, sort_keys=True)
         self.folder.write(f"{kind}/{record.name}.json", text.encode())
 
+    def end(self, name: str) -> None:
+        """An object is as its record says."""
+        self.folder.delete(f"begun/{name}.json")
+
     def finish(self) -> None:
         """All that was begun is done, down to the minutes."""
         self.folder.child("begun").clear()
@@ -157,6 +162,27 @@ class State:
             data = folder.read(name) if name.endswith(".arrow") else None
             if data is not None:
                 yield pa.ipc.open_stream(data).read_all().cast(PARTIALS)
+
+
+class Reached:
+    """How far a lake has read blocks of `size` offsets (`connectors.blocks.Reached`); looked up
+    only where it matters."""
+
+    def __init__(self, state: State, size: int) -> None:
+        self._state, self._size = state, size
+        self._names: dict[tuple[str, int], list[str]] | None = None
+
+    def __call__(self, topic: str, partition: int, start: int) -> int | None:
+        """The offset behind what the lake has of the block that begins at `start`."""
+        if self._names is None:
+            self._names = defaultdict(list)
+            for name in self._state.known():
+                place, _, offset = name.rpartition("/")[2].partition(".")[0].rpartition("+")
+                block = int(offset) // self._size * self._size if offset.isdigit() else -1
+                self._names[place, block].append(name)
+        names = self._names.get((f"{topic}+{partition}", start), [])
+        ends = [self._state.reached(name) for name in names]
+        return max((end for end in ends if end is not None), default=None)
 
 
 def _compact_writer(stream: pa.NativeFile, schema: pa.Schema) -> pa.ipc.RecordBatchStreamWriter:

@@ -9,7 +9,7 @@ from typing import Any
 
 from connectors.archive import ArchiveObject
 from connectors.bindings import Terminals, load_bindings
-from connectors.blocks import SCHEME
+from connectors.blocks import BLOCK, SCHEME
 from connectors.files import DependencyFailed, Folder, S3Settings, folder
 from connectors.registry import RegistrySchemas
 from connectors.settings import KafkaSettings, RegistrySettings
@@ -51,7 +51,8 @@ def _terminals(path: str, settings: S3Settings) -> Terminals:
 @dataclass(frozen=True)
 class Job:
     """One backfill: where from, where to, by which rules. Uris as the user wrote them; `archive`
-    may be `kafka://` and the brokers, which `kafka` says how to speak to."""
+    may be `kafka://` and the brokers, which `kafka` says how to speak to; `block` is how many
+    offsets are one block of it."""
 
     archive: str
     bindings: str
@@ -65,6 +66,7 @@ class Job:
     settings: S3Settings = field(default_factory=S3Settings)
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
+    block: int = BLOCK
 
     @property
     def live(self) -> bool:

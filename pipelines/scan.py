@@ -40,9 +40,7 @@ def scan(job: Job, source: ArchiveObject | Block) -> list[Scanned]:
         else:
             whole = scans[source.name] = stack.enter_context(Scan(job, source))
             try:
-                for part in read_object(
-                    job.topics, source, job.rules.bounds.max_dead_letter_bytes
-                ):
+                for part in read_object(job.topics, source, job.rules.bounds.max_dead_letter_bytes):
                     whole.take(part)
             except BrokenObject as error:
                 whole.broken = str(error)
@@ -68,7 +66,7 @@ class Scan:
         job = self._job
         container = isinstance(batch, Container)
         if not container:
-            self._offsets = _widened(self._offsets, batch.column("offset"))
+            self._offsets = widened(self._offsets, batch.column("offset"))
         outcome = (decode_block if container else decode)(batch, job.decoder)
         self._dead += outcome.dead.num_rows
         self._letters.write_hour("dead_letters", outcome.dead, int(self._one.hour))
@@ -104,7 +102,7 @@ class Scan:
         )
 
 
-def _widened(offsets: tuple[int, ...], column: pa.Array) -> tuple[int, ...]:
+def widened(offsets: tuple[int, ...], column: pa.Array) -> tuple[int, ...]:
     """[first, end) of the offsets so far and of a batch; empty where there are none."""
     if column.null_count == len(column):
         return offsets

@@ -18,12 +18,13 @@ import pyarrow as pa
 from connectors.archive import ArchiveObject, parse_name
 from connectors.blocks import Block
 from connectors.kafka import begin_offsets
-from connectors.lake import TableWriter, hour_folder, rewrite
+from connectors.lake import TableWriter, rewrite
 from connectors.state import BUCKETS, ObjectRecord
 from pipelines.job import Job, Scanned
+from pipelines.lake_minutes import object_of
+from pipelines.lake_objects import STATE, begin, by_line, finish
 from pipelines.scan import Spool, scan
 from transforms.arrays import single
-from transforms.judge import SCHEMA as VERDICTS
 from transforms.judge import judge
 from transforms.minutes import merge
 from transforms.register import bucket_of
@@ -98,7 +99,7 @@ def settle_object(
 ) -> SettledObject | None:
     """Write the facts of one object. An object of an earlier run (`scanned` is None) is read
     again, and only if its verdicts changed; None when there is nothing to do."""
-    verdicts = _sorted_verdicts(list(parts))
+    verdicts = by_line(parts)
     own = scanned is not None
     before = job.state.record(name)
     if scanned is None:
@@ -127,10 +128,8 @@ def settle_object(
             counts["good"] += settled.good
             counts["samples"] += settled.telemetry.num_rows
         record = _record(job, scanned, facts, partials)
-        job.state.begin(_either(record, before))
-    _delete_stale(job, before, record)
-    job.state.write_verdicts(name, verdicts)
-    job.state.write_record(record)
+        begin(job, record, before)
+    finish(job, record, before, verdicts)
     spool.drop()
     counts["dead"], counts["filtered"] = scanned.dead, scanned.filtered
     counts["duplicate"] = int((~_bools(verdicts.column("counts"))).sum())
@@ -144,12 +143,6 @@ def settle_object(
 
 def _bools(column: pa.Array) -> np.ndarray:
     return np.asarray(column.to_numpy(zero_copy_only=False), bool)
-
-
-def _sorted_verdicts(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
-    table = pa.Table.from_batches(parts, VERDICTS).sort_by("line").combine_chunks()
-    batches = table.to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=VERDICTS)
 
 
 def _origin(job: Job, before: ObjectRecord | None) -> tuple[Job, ArchiveObject | Block] | None:
@@ -170,24 +163,10 @@ def _origin(job: Job, before: ObjectRecord | None) -> tuple[Job, ArchiveObject |
 
 
 def _record(job: Job, scanned: Scanned, facts: TableWriter, partials: TableWriter) -> ObjectRecord:
-    state = "_state/"
-    files = sorted([*facts.files, *scanned.files, *(state + name for name in partials.files)])
+    files = sorted([*facts.files, *scanned.files, *(STATE + name for name in partials.files)])
     hours, offsets = sorted(partials.hours), list(scanned.offsets)
     types = list(scanned.types)
     return ObjectRecord(scanned.one.name, job.archive, types, files, hours, offsets)
-
-
-def _either(record: ObjectRecord, before: ObjectRecord | None) -> ObjectRecord:
-    """What an object may have in the lake while `record` takes the place of `before`."""
-    if before is None:
-        return record
-    files = sorted({*record.files, *before.files})
-    return replace(record, files=files, hours=sorted({*record.hours, *before.hours}))
-
-
-def _delete_stale(job: Job, before: ObjectRecord | None, record: ObjectRecord) -> None:
-    for stale in sorted(set(before.files if before else ()) - set(record.files)):
-        job.tables.delete(stale)
 
 
 def merge_minutes(job: Job, hour: int) -> int:
@@ -205,6 +184,6 @@ def merge_minutes(job: Job, hour: int) -> int:
         if chosen:
             merged.append(merge(pa.concat_tables(chosen)))
     table = pa.concat_tables(merged).combine_chunks() if merged else merge(pa.table({}))
-    name = f"vehicle_minutes/{hour_folder(hour)}/vehicle-minutes+0+{hour:010d}.parquet"
-    rewrite(job.tables, name, table.sort_by([("vehicle_id", "ascending"), ("minute", "ascending")]))
+    ordered = table.sort_by([("vehicle_id", "ascending"), ("minute", "ascending")])
+    rewrite(job.tables, object_of(hour), ordered)
     return int(table.num_rows)

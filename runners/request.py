@@ -6,7 +6,6 @@ import contextlib
 import json
 import tempfile
 import uuid
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from connectors.archive import Listing, list_objects
 from connectors.blocks import BLOCK, SCHEME, Blocks, Spans, list_blocks, parse_ranges, spans_between
 from connectors.files import DependencyFailed, S3Settings, folder
-from connectors.state import State
+from connectors.state import Reached
 from pipelines.job import Job
 from runners.alone import SPOOL_PREFIX
 from runners.config import BadArguments, Config
@@ -80,6 +79,7 @@ def job_of(
         settings=config.s3.settings(),
         kafka=config.kafka,
         registry=config.registry,
+        block=config.sinks.lake.flush_size if config.sinks.lake else BLOCK,
     )
     _ = job.terminals
     return job
@@ -93,26 +93,7 @@ def listing_of(
         return list_objects(job.topics, job.zone, frozenset(job.types), start, end)
     topics = [f"message-{name}" for name in job.types]
     spans = offsets or spans_between(job.brokers, topics, start, end)
-    return list_blocks(job.brokers, spans, _Reached(job.state))
-
-
-class _Reached:
-    """How far a lake has read blocks of partitions; looked up only where it matters."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self._names: dict[tuple[str, int], list[str]] | None = None
-
-    def __call__(self, topic: str, partition: int, start: int) -> int | None:
-        if self._names is None:
-            self._names = defaultdict(list)
-            for name in self._state.known():
-                place, _, offset = name.rpartition("/")[2].partition(".")[0].rpartition("+")
-                block = int(offset) // BLOCK * BLOCK if offset.isdigit() else -1
-                self._names[place, block].append(name)
-        names = self._names.get((f"{topic}+{partition}", start), [])
-        ends = [self._state.reached(name) for name in names]
-        return max((end for end in ends if end is not None), default=None)
+    return list_blocks(job.brokers, spans, Reached(job.state, job.block), job.block)
 
 
 @contextlib.contextmanager
