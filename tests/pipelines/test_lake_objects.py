@@ -1,0 +1,85 @@
+"""What a block becomes under other verdicts takes the place of what it was, wherever that lay."""
+
+import pathlib
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from connectors import files
+from connectors.blocks import Block, cut
+from pipelines.job import Job
+from pipelines.lake_block import Core, write_records
+from tests.pipelines.lakes import rows
+from tests.transforms.support import ALWAYS, HOUR, NOON, bindings_of, log, raw_batch
+from transforms.block_rows import PACKED, Told
+from transforms.clock import CORRECTED
+from transforms.decode import Decoder
+from transforms.rules import Rules
+
+CORE = Core(Decoder(), bindings_of(ALWAYS), Rules())
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job("kafka://nowhere:1", "", str(tmp_path / "lake"), "")
+
+
+def write(job, hours_off=0):
+    """A block of one upload whose clock is told to be so many hours ahead."""
+    records = raw_batch([log(1, NOON)], topic="message-log", kafka=NOON, offset=0)
+    verdicts = np.zeros(1, PACKED)
+    verdicts["counts"] = verdicts["shows"] = 1
+    verdicts["ignition_counts"], verdicts["received_ms"] = -1, NOON
+    if hours_off:
+        verdicts["offset_ms"], verdicts["source"] = hours_off * HOUR, CORRECTED
+    told = Told(np.zeros(1, np.int64), verdicts)
+    block = Block("message-log", 0, 0, 1, 0)
+    write_records(job, cut([records], block, job.zone), told, CORE)
+
+
+def hours_of(job, table="telemetry_log"):
+    return sorted(path.parent.name for path in (pathlib.Path(job.lake) / table).rglob("*.*"))
+
+
+def test_rows_that_move_to_another_hour_leave_theirs(job):
+    write(job)
+    assert hours_of(job) == ["hour=12"]
+    write(job, hours_off=3)
+    assert hours_of(job) == hours_of(job, "_state/partials") == ["hour=09"]
+    assert rows(job.lake, "telemetry_log", "time_source") == [("DEVICE_CORRECTED",)]
+
+
+@pytest.mark.parametrize("place", ["/_state/objects/", "/_state/register/", "/hour=09/"])
+def test_what_a_killed_write_left_in_an_hour_goes_with_the_next(job, monkeypatch, place):
+    write(job)
+    finish = files.Rename.__call__
+
+    def finish_or_die(commit):
+        if place in commit.final:
+            raise Killed
+        finish(commit)
+
+    monkeypatch.setattr(files.Rename, "__call__", finish_or_die)
+    with pytest.raises(Killed):
+        write(job, hours_off=3)
+    monkeypatch.undo()
+    write(job, hours_off=5)
+    job.tables.sweep()
+    assert hours_of(job) == hours_of(job, "_state/partials") == ["hour=07"]
+    assert job.state.begun() == set()
+
+
+def test_an_hour_of_merged_objects_is_told_of_rows_that_left(job):
+    write(job)
+    merged = "telemetry_log/date=2024-01-15/hour=12/merged-0000.parquet"
+    before = job.tables.child("telemetry_log").names()[0][0]
+    job.tables.write(merged, job.tables.read(f"telemetry_log/{before}"))
+    write(job, hours_off=3)
+    assert rows(job.lake, "telemetry_log", "count(*)") == [(2,)]
+    left = pathlib.Path(job.lake) / "telemetry_log" / before
+    assert pq.read_metadata(left).num_rows == 0
