@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import pytest
 
 from connectors.kafka import end_offsets
 from tests.live import oracle
-from tests.live.fleet import until
+from tests.live.fleet import Fleet, until
 from tests.live.messages import START_MS, bindings, log, send
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -18,66 +19,97 @@ CLOCKS = {
     "EPOCH": -START_MS,
     "FAR": 2_334_000_000_000,
 }
+TOO_LATE = log("LATE", 700, START_MS + 7 * MINUTE - 30_000, START_MS + 25 * HOUR, spd=90)
 
 
-@pytest.fixture
-def day(fleet):
-    """Terminals with clocks of every kind beside a good one, duplicates and late uploads."""
-    fleet.bindings.write_text(bindings(["GOOD", *CLOCKS]))
-    for number, (name, ahead) in enumerate({"GOOD": 0, **CLOCKS}.items()):
-        uploads = []
-        for n in range(30):
-            received = START_MS + n * MINUTE
-            uploads.append((received, log(name, n, received + ahead - 900, received)))
-        uploads.append((uploads[3][0], uploads[3][1]))
-        send(
-            fleet.config.kafka,
-            "message-log",
-            [(name.encode(), value, when, number % 2) for when, value in uploads],
-        )
-    return fleet
+@dataclass(frozen=True)
+class Day:
+    """Terminals with clocks of every kind beside good ones, then uploads that come again or late:
+    what a batch over the uploads before those and over all of them comes to, and the live minutes
+    of both times."""
+
+    fleet: Fleet
+    ends: dict[tuple[str, int], int]
+    before: oracle.Batch
+    after: oracle.Batch
+    live_before: dict
+    live_after: dict
+
+
+@pytest.fixture(scope="module")
+def day(servers, tmp_path_factory):
+    with Fleet.fresh(servers, tmp_path_factory.mktemp("day")) as fleet:
+        fleet.bindings.write_text(bindings(["GOOD", "LATE", *CLOCKS]))
+        ahead = {"GOOD": 0, "LATE": 0, **CLOCKS}
+        for number, name in enumerate(ahead):
+            send(fleet.config.kafka, "message-log", of_half_an_hour(name, ahead[name], number % 2))
+        ends = end_offsets(fleet.config.kafka, ["message-log", "message-gps"])
+        fleet.submit("aggregate", "--parallelism", 2)
+        before = fleet.batch()
+        fleet.reaches_the_minutes_of(before)
+        live_before = oracle.live_minutes(fleet.config.kafka)
+        after = again_and_late(fleet, before)
+        yield Day(fleet, ends, before, after, live_before, oracle.live_minutes(fleet.config.kafka))
+
+
+def of_half_an_hour(name, ahead_ms, partition):
+    uploads = []
+    for n in range(30):
+        received = START_MS + n * MINUTE
+        value = log(name, n, received + ahead_ms - 900, received)
+        uploads.append((name.encode(), value, received, partition))
+    return [*uploads, uploads[3]]
+
+
+def again_and_late(fleet, before):
+    """Send an upload again, one ten hours late and one too late; a batch over all of them, once
+    the minutes of the terminals that are not too late equal it."""
+    received = START_MS + 10 * HOUR
+    again = log("GOOD", 5, START_MS + 5 * MINUTE - 900, START_MS + 5 * MINUTE)
+    late = log("GOOD", 500, START_MS + 7 * MINUTE - 30_000, received, spd=90)
+    uploads = [(b"GOOD", again, received, 1), (b"GOOD", late, received, 0)]
+    uploads.append((b"LATE", TOO_LATE, START_MS + 25 * HOUR, 0))
+    send(fleet.config.kafka, "message-log", uploads)
+    after = fleet.batch()
+    expected = {key: row for key, row in after.minutes().items() if key[0] != "CAR-LATE"}
+
+    def equal():
+        live = oracle.live_minutes(fleet.config.kafka)
+        return {key: row for key, row in live.items() if key[0] != "CAR-LATE"} == expected
+
+    until(equal, "the minutes are corrected")
+    until(lambda: fleet.committed(["late"]) == 1, "the late upload")
+    time.sleep(2 * fleet.config.stream.revise_after_s)
+    return after
 
 
 def test_clocks_a_day_off_or_in_another_century_leave_minutes_bounded_and_nobody_waits(day):
-    day.submit("aggregate", "--parallelism", 2)
-    day.reaches_the_minutes_of(day.batch())
-    minutes = [minute for _, minute in oracle.live_minutes(day.config.kafka)]
+    minutes = [minute for _, minute in day.live_before]
     assert min(minutes) >= START_MS - DAY
     assert max(minutes) <= START_MS + HOUR
+    assert {vehicle for vehicle, _ in day.live_before} >= {f"CAR-{name}" for name in CLOCKS}
 
 
 def test_idle_partitions_and_empty_topics_hold_nothing_back(day):
-    ends = end_offsets(day.config.kafka, ["message-log", "message-gps"])
-    assert 0 in {end for (topic, _), end in ends.items() if topic == "message-log"}
-    assert {end for (topic, _), end in ends.items() if topic == "message-gps"} == {0}
-    day.submit("aggregate")
-    until(lambda: oracle.live_minutes(day.config.kafka), "minutes")
+    assert 0 in {end for (topic, _), end in day.ends.items() if topic == "message-log"}
+    assert {end for (topic, _), end in day.ends.items() if topic == "message-gps"} == {0}
+    assert not oracle.differences(day.live_before, day.before.minutes())
 
 
 def test_duplicates_count_once_and_an_upload_ten_hours_late_corrects_its_minute(day):
-    day.submit("aggregate")
-    first = day.batch()
-    day.reaches_the_minutes_of(first)
-    again = log("GOOD", 5, START_MS + 5 * MINUTE - 900, START_MS + 5 * MINUTE)
-    late = log("GOOD", 500, START_MS + 7 * MINUTE - 30_000, START_MS + 10 * HOUR, spd=90)
-    after = START_MS + 10 * HOUR
-    send(day.config.kafka, "message-log", [(b"GOOD", again, after, 1), (b"GOOD", late, after, 0)])
-    corrected = day.batch()
-    day.reaches_the_minutes_of(corrected)
-    changed = [key for key, row in corrected.minutes().items() if first.minutes().get(key) != row]
-    assert len(changed) == 1
-    assert corrected.facts.duplicate == first.facts.duplicate + 1
+    good = {key: row for key, row in day.live_after.items() if key[0] == "CAR-GOOD"}
+    changed = [key for key, row in good.items() if day.live_before.get(key) != row]
+    assert changed == [("CAR-GOOD", START_MS + 6 * MINUTE)]
+    assert good[changed[0]]["n_uploads"] == 2
+    assert day.after.facts.duplicate == day.before.facts.duplicate + 1
 
 
 def test_an_upload_later_than_allowed_goes_to_the_late_topic_and_changes_no_minute(day):
-    day.submit("aggregate")
-    before = day.batch()
-    day.reaches_the_minutes_of(before)
-    late = log("GOOD", 700, START_MS + 7 * MINUTE - 30_000, START_MS + 25 * HOUR, spd=90)
-    send(day.config.kafka, "message-log", [(b"GOOD", late, START_MS + 25 * HOUR, 0)])
-    until(lambda: day.committed(["late"]) == 1, "the late upload")
-    (record,) = [row for b in oracle.records(day.config.kafka, ["late"]) for row in b.to_pylist()]
-    assert record["value"] == late
+    batches = oracle.records(day.fleet.config.kafka, ["late"])
+    (record,) = [row for batch in batches for row in batch.to_pylist()]
+    assert record["value"] == TOO_LATE
     assert dict(record["headers"])["odograph.why"] == b"late"
-    time.sleep(2 * day.config.flink.revise_after_s)
-    assert not oracle.differences(oracle.live_minutes(day.config.kafka), before.minutes())
+    minutes = [key for key in day.live_before if key[0] == "CAR-LATE"]
+    assert len(minutes) == 30
+    for key in minutes:
+        assert day.live_after[key] == day.live_before[key]
