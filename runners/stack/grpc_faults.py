@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,9 +57,10 @@ class Close:
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer a message without asking the server: `make` gets the message."""
+    """Answer a message without asking the server: `make` gets the message and gives its answer,
+    another fault for it, or None to let it pass."""
 
-    make: Callable[[bytes], bytes]
+    make: Callable[[bytes], bytes | Fault | None]
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ class GrpcFaultProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 _PASS, _END = "pass", "end"
-_Step = Fail | LoseAnswer | Close | Answer | Delay | bytes | str
+_Step = Fault | bytes | str
 
 
 class _Call:
@@ -192,18 +194,23 @@ class _Call:
             context.abort(error.code(), error.details() or "")
 
     def _forwarded(self) -> Iterator[bytes]:
-        for message in self.messages:
-            fault = self.fault()
-            if isinstance(fault, Delay):
-                time.sleep(fault.seconds)
-                fault = None
-            if isinstance(fault, Answer):
-                self.steps.put(fault.make(message))
-                continue
-            self.steps.put(fault or _PASS)
-            if isinstance(fault, Fail | Close):
+        for message in self._heard():
+            step: _Step | None = self.fault()
+            if isinstance(step, Answer):
+                step = step.make(message)
+            if isinstance(step, Delay):
+                time.sleep(step.seconds)
+                step = None
+            self.steps.put(step or _PASS)
+            if isinstance(step, Fail | Close):
                 return
-            yield message
+            if not isinstance(step, bytes):
+                yield message
+
+    def _heard(self) -> Iterator[bytes]:
+        """What the client sends until it is done or gone."""
+        with suppress(grpc.RpcError):
+            yield from self.messages
 
     def _answers(self, upstream: Any) -> Iterator[bytes]:
         while True:

@@ -115,6 +115,12 @@ def test_an_answer_made_here_comes_in_its_place(echo, proxy, channel):
     assert echo.heard == [b"1", b"3"]
 
 
+def test_who_answers_may_let_a_message_pass(echo, proxy, channel):
+    proxy.rule("Talk", Answer(lambda message: None if message == b"2" else b"none"))
+    assert talk(channel, [b"1", b"2"])[0] == [b"none", b"2"]
+    assert echo.heard == [b"2"]
+
+
 def test_a_delay_only_delays(proxy, channel):
     proxy.rule("Talk", Delay(0.3), times=1)
     began = time.monotonic()

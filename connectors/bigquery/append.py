@@ -1,0 +1,174 @@
+"""Rows into the default stream of a table: kept, refused, or appended again until one of both."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from connectors.bigquery.answers import Answer
+from connectors.bigquery.connection import Broken, Connection, request
+from connectors.bigquery.settings import LARGEST_APPEND, BigQuerySettings
+from connectors.files import DependencyFailed
+from connectors.sink import Passing, patiently
+
+UNNAMED = 8
+"""So many single rows may be refused without a kept one before the request itself is doubted."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one request; `places` are their numbers among those given."""
+
+    batch: pa.RecordBatch
+    places: np.ndarray
+
+    def halves(self) -> list[Part]:
+        """Two parts, the first rows first."""
+        middle = len(self.places) // 2
+        return [
+            Part(self.batch.slice(0, middle), self.places[:middle]),
+            Part(self.batch.slice(middle), self.places[middle:]),
+        ]
+
+    def without(self, rows: set[int]) -> Part:
+        """The part without its rows of these numbers."""
+        kept = np.setdiff1d(np.arange(len(self.places)), np.fromiter(rows, np.int64))
+        return Part(self.batch.take(pa.array(kept)), self.places[kept])
+
+
+class Append:
+    """One write to one table. `connection` gives an open one, `lost` takes a broken one back,
+    `ensure` makes the table and its columns again."""
+
+    def __init__(
+        self,
+        settings: BigQuerySettings,
+        place: str,
+        connection: Callable[[], Connection],
+        lost: Callable[[], None],
+        ensure: Callable[[], None],
+    ) -> None:
+        self.settings, self.place = settings, place
+        self.connection, self.lost, self.ensure = connection, lost, ensure
+        self.kept = self.size = self.retries = 0
+        self.refused: dict[int, str] = {}
+        self._waiting: deque[Part] = deque()
+        self._sent: deque[tuple[Part, int]] = deque()
+        self._unnamed = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Until every row of `batch` is kept or in `refused`. Raises DependencyFailed."""
+        self._waiting.extend(self._parts(batch))
+        patiently(self.settings, self._round, self._told)
+        if self._unnamed and not self.kept:
+            self._doubt(next(iter(self.refused.values())))
+
+    def _parts(self, batch: pa.RecordBatch) -> list[Part]:
+        rows = batch.num_rows
+        each = max(1, batch.nbytes // max(1, rows))
+        step = max(1, min(self.settings.batch_size, self.settings.batch_bytes // each))
+        return [
+            Part(batch.slice(start, step), np.arange(start, min(rows, start + step)))
+            for start in range(0, rows, step)
+        ]
+
+    def _told(self) -> None:
+        self.retries += 1
+
+    def _round(self) -> None:
+        """Send what waits, take every answer; raises Passing when something is left to do."""
+        trouble: Answer | None = None
+        try:
+            connection = self.connection()
+            while self._sent or (self._waiting and not trouble):
+                while not trouble and self._waiting and self._may_send():
+                    self._send(connection)
+                if self._sent:
+                    trouble = self._take(connection) or trouble
+        except Broken as error:
+            trouble = error.answer
+            self._take_back(trouble)
+        if trouble:
+            self.lost()
+            self._act(trouble)
+
+    def _may_send(self) -> bool:
+        return len(self._sent) < self.settings.max_in_flight_requests
+
+    def _send(self, connection: Connection) -> None:
+        part = self._waiting.popleft()
+        data = request(connection.stream, part.batch, not connection.schema_known)
+        if len(data) <= LARGEST_APPEND:
+            connection.send(data)
+            self._sent.append((part, len(data)))
+        elif len(part.places) > 1:
+            self._waiting.extendleft(reversed(part.halves()))
+        else:
+            reason = f"the row has {len(data)} bytes, an append at most {LARGEST_APPEND}"
+            self.refused[int(part.places[0])] = reason
+
+    def _take(self, connection: Connection) -> Answer | None:
+        """Read one answer; what it says is returned where nothing can go on before it is mended."""
+        answer = connection.answer(self.settings.request_timeout_s)
+        part, size = self._sent.popleft()
+        if answer.meaning == "kept":
+            self.kept += len(part.places)
+            self.size += size
+            return None
+        if answer.meaning == "bad rows":
+            self._refuse(part, answer.rows)
+            return None
+        if answer.meaning == "bad request":
+            self._narrow(part, answer)
+            return None
+        self._waiting.appendleft(part)
+        return answer
+
+    def _take_back(self, answer: Answer) -> None:
+        """What has no answer is sent again; the oldest of it is what a bad request was about."""
+        parts = [part for part, _ in self._sent]
+        self._sent.clear()
+        if answer.meaning == "bad request" and parts:
+            self._waiting.extendleft(reversed(parts[1:]))
+            self._narrow(parts[0], answer)
+        else:
+            self._waiting.extendleft(reversed(parts))
+
+    def _refuse(self, part: Part, reasons: dict[int, str]) -> None:
+        self.retries += 1
+        for row, reason in reasons.items():
+            self.refused[int(part.places[row])] = reason
+        rest = part.without(set(reasons))
+        if len(rest.places):
+            self._waiting.appendleft(rest)
+
+    def _narrow(self, part: Part, answer: Answer) -> None:
+        """A request is bad and no row was named: find the row by halves."""
+        self.retries += 1
+        if len(part.places) > 1:
+            self._waiting.extendleft(reversed(part.halves()))
+            return
+        self.refused[int(part.places[0])] = answer.words
+        self._unnamed += 1
+        if self._unnamed >= UNNAMED and not self.kept:
+            self._doubt(answer.words)
+
+    def _act(self, answer: Answer) -> None:
+        if answer.meaning == "denied":
+            raise DependencyFailed(
+                f"BigQuery {self.place}: appending is not allowed: {answer.words}; grant "
+                "bigquery.tables.updateData and bigquery.tables.get (BigQuery Data Editor)"
+            )
+        if answer.meaning in ("no table", "old schema"):
+            self.ensure()
+        raise Passing(f"BigQuery {self.place}: append: {answer.words}")
+
+    def _doubt(self, words: str) -> None:
+        raise DependencyFailed(
+            f"BigQuery {self.place}: no row of the write was taken, and none was named as bad: "
+            f"{words}; compare the table's columns with connectors/tables.py"
+        )

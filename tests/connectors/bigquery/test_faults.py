@@ -1,0 +1,330 @@
+"""What BigQuery holds, and who is told, after anything went wrong between us and it."""
+
+import threading
+import time
+
+import grpc
+import orjson
+import pyarrow as pa
+import pytest
+from google.cloud.bigquery_storage_v1 import types
+from google.protobuf import any_pb2
+from google.rpc import code_pb2
+
+from connectors.files import DependencyFailed
+from runners.stack import faults as http
+from runners.stack.grpc_faults import Answer, Close, Delay, Fail, LoseAnswer
+from tests.connectors.bigquery.rows import GPS, latest, many, part, row, rows_of
+
+Request, Response = types.AppendRowsRequest.pb(), types.AppendRowsResponse.pb()
+StorageError = types.StorageError.pb()
+CODES = types.StorageError.StorageErrorCode
+APPEND = "AppendRows"
+TABLES = r"/tables"
+INSERT = r"/insertAll"
+JSON = {"Content-Type": "application/json"}
+
+
+def said(code, words="", storage_error=None, rows=()):
+    """An answer of BigQuery's; `rows` are (index, words) of bad rows."""
+    made = Response()
+    made.error.code, made.error.message = code, words
+    if storage_error is not None:
+        detail = any_pb2.Any()
+        detail.Pack(StorageError(code=storage_error, error_message=words))
+        made.error.details.append(detail)
+    for index, why in rows:
+        made.row_errors.add(index=index, code=types.RowError.RowErrorCode.FIELDS_ERROR, message=why)
+    return made.SerializeToString()
+
+
+def always(*given, **named):
+    """A fault that answers every message so."""
+    answer = said(*given, **named)
+    return Answer(lambda message: answer)
+
+
+class Judge:
+    """Answers as BigQuery does that does not like some rows, by their fix_type."""
+
+    def __init__(self, named=True):
+        self.named, self.schema = named, None
+
+    def __call__(self, message):
+        request = Request.FromString(message)
+        if request.arrow_rows.writer_schema.serialized_schema:
+            buffer = pa.py_buffer(request.arrow_rows.writer_schema.serialized_schema)
+            self.schema = pa.ipc.read_schema(buffer)
+        data = pa.py_buffer(request.arrow_rows.rows.serialized_record_batch)
+        batch = pa.ipc.read_record_batch(data, self.schema)
+        fixes = batch.column("fix_type").to_pylist()
+        bad = [(index, "no such fix") for index, fix in enumerate(fixes) if fix == "BAD"]
+        words = "Errors found while processing rows"
+        return said(3, words, rows=bad if self.named else ()) if bad else None
+
+
+def as_given(rows):
+    """What the view must hold after these rows alone."""
+    return latest(GPS, rows.to_pylist())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "quota of throughput"),
+        Fail(grpc.StatusCode.UNAVAILABLE, "503"),
+        Fail(grpc.StatusCode.ABORTED),
+        Fail(grpc.StatusCode.DEADLINE_EXCEEDED),
+        Fail(grpc.StatusCode.INTERNAL),
+        Fail(grpc.StatusCode.CANCELLED),
+        Close(),
+        LoseAnswer(),
+        always(code_pb2.RESOURCE_EXHAUSTED, "quota"),
+        always(code_pb2.UNAVAILABLE),
+        always(code_pb2.ABORTED),
+        always(code_pb2.INTERNAL),
+        always(code_pb2.FAILED_PRECONDITION, "finalized", CODES.STREAM_FINALIZED),
+        always(code_pb2.INVALID_ARGUMENT, "state", CODES.INVALID_STREAM_STATE),
+        always(code_pb2.NOT_FOUND, "no stream", CODES.STREAM_NOT_FOUND),
+    ],
+    ids=lambda fault: f"{type(fault).__name__}-{getattr(getattr(fault, 'code', None), 'name', '')}",
+)
+def test_what_passes_is_waited_out_and_every_row_is_kept(place, fault):
+    sink = place.sink(GPS, batch_size=10)
+    rows = many(GPS, 50)
+    rule = place.storage.rule(APPEND, fault, first=3, times=2)
+    written = sink.write(GPS, rows)
+    assert rule.struck == 2
+    assert (written.rows, written.refused.num_rows) == (50, 0)
+    assert written.retries >= 1
+    assert place.latest(GPS) == as_given(rows)
+
+
+def test_a_lost_answer_costs_rows_until_they_are_compacted_but_never_the_view(place):
+    sink = place.sink(GPS)
+    rows = many(GPS, 20)
+    place.storage.rule(APPEND, LoseAnswer(), times=1)
+    sink.write(GPS, rows)
+    assert (place.count(GPS), place.latest(GPS)) == (40, as_given(rows))
+    sink.compact(GPS, rows["event_time"][0].as_py().date())
+    assert (place.count(GPS), place.latest(GPS)) == (20, as_given(rows))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        said(code_pb2.ALREADY_EXISTS, "there"),
+        said(code_pb2.ALREADY_EXISTS, "there", CODES.OFFSET_ALREADY_EXISTS),
+    ],
+    ids=["by code", "by detail"],
+)
+def test_what_exists_already_is_kept(place, answer):
+    sink = place.sink(GPS)
+    rule = place.storage.rule(APPEND, Answer(lambda message: answer))
+    written = sink.write(GPS, many(GPS, 5))
+    assert (written.rows, written.retries, rule.seen) == (5, 0, 1)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
+def test_bad_rows_among_good_ones_become_dead_letters_alone(place, named):
+    sink = place.sink(GPS, batch_size=16)
+    bad = {3, 4, 40}
+    given = [row(GPS, n, **({"fix_type": "BAD"} if n in bad else {})) for n in range(50)]
+    place.storage.rule(APPEND, Answer(Judge(named)))
+    written = sink.write(GPS, rows_of(GPS, *given))
+    letters = written.refused
+    assert written.rows == 47
+    assert letters["source_offset"].to_pylist() == [given[n]["offset"] for n in sorted(bad)]
+    assert set(letters["stage"].to_pylist()) == {"SINK"}
+    reason = "no such fix" if named else "Errors found"
+    assert all(reason in words for words in letters["error_message"].to_pylist())
+    assert place.latest(GPS) == {part(GPS, one): one for n, one in enumerate(given) if n not in bad}
+
+
+def test_a_request_that_is_bad_whatever_the_rows_is_no_dead_letter(place):
+    sink = place.sink(GPS)
+    place.storage.rule(APPEND, always(code_pb2.INVALID_ARGUMENT, "schema is not for this table"))
+    with pytest.raises(DependencyFailed, match="schema is not for this table"):
+        sink.write(GPS, many(GPS, 50))
+
+
+def test_a_stream_that_breaks_at_a_bad_row_is_opened_again_without_it(place):
+    sink = place.sink(GPS, batch_size=4)
+    judge = Judge()
+    given = [row(GPS, n, **({"fix_type": "BAD"} if n == 6 else {})) for n in range(12)]
+    breaking = Fail(grpc.StatusCode.INVALID_ARGUMENT, "a row is bad")
+    place.storage.rule(APPEND, Answer(lambda message: breaking if judge(message) else None))
+    written = sink.write(GPS, rows_of(GPS, *given))
+    assert written.rows == 11
+    assert written.refused["source_offset"].to_pylist() == [given[6]["offset"]]
+    assert place.latest(GPS) == {part(GPS, one): one for n, one in enumerate(given) if n != 6}
+
+
+@pytest.mark.parametrize("mode", ["storage_write", "insert_rows"])
+def test_a_table_that_is_deleted_is_made_again_and_written(place, mode):
+    sink = place.sink(GPS, mode=mode)
+    sink.write(GPS, many(GPS, 5))
+    sink.dataset.rest.client.delete_table(sink.dataset.place(GPS))
+    rows = many(GPS, 20, seed=1)
+    written = sink.write(GPS, rows)
+    assert (written.rows, written.refused.num_rows) == (20, 0)
+    assert place.latest(GPS) == as_given(rows)
+
+
+def test_a_dataset_that_is_deleted_is_made_again_and_written(place):
+    sink = place.sink(GPS)
+    client = sink.dataset.rest.client
+    client.delete_dataset(sink.dataset.rest.dataset, delete_contents=True)
+    rows = many(GPS, 20)
+    sink.write(GPS, rows)
+    assert place.latest(GPS) == as_given(rows)
+
+
+def test_columns_that_are_not_known_everywhere_yet_are_waited_for(place):
+    sink = place.sink(GPS, batch_size=10)
+    rows = many(GPS, 50)
+    fault = always(3, "Input schema has more fields", CODES.SCHEMA_MISMATCH_EXTRA_FIELDS)
+    rule = place.storage.rule(APPEND, fault, times=12)
+    written = sink.write(GPS, rows)
+    assert (rule.struck, written.rows, written.refused.num_rows) == (12, 50, 0)
+    assert place.latest(GPS) == as_given(rows)
+
+
+def test_what_is_not_allowed_is_said_at_once_and_is_no_dead_letter(place):
+    sink = place.sink(GPS)
+    words = "Permission 'TABLES_UPDATE_DATA' denied on resource"
+    rule = place.storage.rule(APPEND, Fail(grpc.StatusCode.PERMISSION_DENIED, words))
+    with pytest.raises(DependencyFailed, match=r"TABLES_UPDATE_DATA.*tables\.updateData"):
+        sink.write(GPS, many(GPS, 5))
+    assert rule.struck == 1
+
+
+def test_patience_ends_with_the_last_reason(place):
+    sink = place.sink(GPS, max_retries=2)
+    rule = place.storage.rule(APPEND, Fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "quota"))
+    with pytest.raises(DependencyFailed, match=r"2 retries.*RESOURCE_EXHAUSTED: quota"):
+        sink.write(GPS, many(GPS, 5))
+    assert rule.struck == 3
+
+
+def test_a_server_that_never_answers_is_asked_again(place):
+    sink = place.sink(GPS, request_timeout_s=0.5)
+    rows = many(GPS, 5)
+    place.storage.rule(APPEND, Delay(4), times=1)
+    began = time.monotonic()
+    sink.write(GPS, rows)
+    assert time.monotonic() - began < 4
+    assert place.latest(GPS) == as_given(rows)
+
+
+def test_an_idle_connection_that_was_closed_is_opened_again_without_a_retry(place):
+    sink = place.sink(GPS)
+    sink.write(GPS, many(GPS, 5))
+    place.storage.close()
+    place.storage.start()
+    connection = sink._connections[GPS.name]
+    connection._reader.join()
+    assert sink.write(GPS, many(GPS, 5, start=5)).rows == 5
+    assert len(place.latest(GPS)) == 10
+
+
+@pytest.mark.parametrize("mode", ["storage_write", "insert_rows"])
+def test_an_outage_is_waited_out_and_the_write_goes_on_when_it_ends(place, mode):
+    proxy = place.storage if mode == "storage_write" else place.rest
+    sink = place.sink(GPS, mode=mode, batch_size=5)
+    sink.write(GPS, many(GPS, 5))
+    proxy.close()
+    back = threading.Timer(1.0, proxy.start)
+    back.start()
+    rows = many(GPS, 50)
+    written = sink.write(GPS, rows)
+    back.join()
+    assert (written.rows, written.refused.num_rows) == (50, 0)
+    assert written.retries >= 1
+    assert place.latest(GPS) == as_given(rows)
+
+
+def refusal(status, reason, words=""):
+    """An HTTP answer of BigQuery's."""
+    error = {"code": status, "message": words, "errors": [{"reason": reason, "message": words}]}
+    return http.Answer(status, orjson.dumps({"error": error}), JSON)
+
+
+PASSING = [
+    refusal(403, "quotaExceeded"),
+    refusal(403, "rateLimitExceeded"),
+    refusal(429, "rateLimitExceeded"),
+    refusal(500, "internalError"),
+    refusal(503, "backendError"),
+    http.Reset(),
+    http.LoseAnswer(),
+]
+NAMES = ["403 quota", "403 rate", "429", "500", "503", "reset", "lost answer"]
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=NAMES)
+def test_tables_are_made_through_trouble(place, fault):
+    rule = place.rest.rule("POST", TABLES, fault, times=2)
+    sink = place.sink(GPS)
+    assert rule.struck == 2
+    sink.write(GPS, many(GPS, 5))
+    assert len(place.latest(GPS)) == 5
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=NAMES)
+def test_rows_are_inserted_through_trouble(place, fault):
+    sink = place.sink(GPS, mode="insert_rows", batch_size=10)
+    rows = many(GPS, 30)
+    rule = place.rest.rule("POST", INSERT, fault, first=2, times=2)
+    written = sink.write(GPS, rows)
+    assert (rule.struck, written.retries) == (2, 2)
+    assert (written.rows, written.refused.num_rows) == (30, 0)
+    assert place.latest(GPS) == as_given(rows)
+
+
+def test_what_is_not_allowed_at_all_names_the_permission(place):
+    words = "Permission bigquery.tables.create denied on dataset"
+    place.rest.rule("POST", TABLES, refusal(403, "accessDenied", words))
+    with pytest.raises(DependencyFailed, match=r"bigquery\.tables\.create denied"):
+        place.sink(GPS)
+
+
+def inserted(*errors):
+    """insertAll took all rows but these: (index, reason, words)."""
+    entries = [
+        {"index": index, "errors": [{"reason": reason, "message": words}]}
+        for index, reason, words in errors
+    ]
+    return http.Rewrite(lambda _: orjson.dumps({"insertErrors": entries}))
+
+
+def test_bad_rows_of_an_insert_become_dead_letters_and_passing_ones_go_again(place):
+    sink = place.sink(GPS, mode="insert_rows")
+    errors = [(1, "invalid", "no such fix"), (2, "stopped", ""), (4, "backendError", "")]
+    rule = place.rest.rule("POST", INSERT, inserted(*errors), times=1)
+    rows = many(GPS, 6)
+    written = sink.write(GPS, rows)
+    assert (written.rows, written.retries, rule.seen) == (5, 1, 2)
+    assert written.refused["source_offset"].to_pylist() == [rows["offset"][1].as_py()]
+    assert "no such fix" in written.refused["error_message"][0].as_py()
+
+
+def test_columns_that_an_insert_does_not_know_yet_are_waited_for(place):
+    sink = place.sink(GPS, mode="insert_rows")
+    errors = [(0, "invalid", "no such field: hdop."), (1, "invalid", "no such field: hdop.")]
+    place.rest.rule("POST", INSERT, inserted(*errors), times=3)
+    written = sink.write(GPS, many(GPS, 2))
+    assert (written.rows, written.retries, written.refused.num_rows) == (2, 3, 0)
+
+
+def test_a_sink_of_another_store_in_trouble_is_not_held_up(place):
+    troubled = place.sink(GPS, max_retries=200)
+    other = place.sink(GPS, mode="insert_rows")
+    place.storage.rule(APPEND, Fail(grpc.StatusCode.UNAVAILABLE))
+    writing = threading.Thread(target=lambda: troubled.write(GPS, many(GPS, 5)))
+    writing.start()
+    assert other.write(GPS, many(GPS, 5, start=5)).rows == 5
+    assert writing.is_alive()
+    place.storage.clear()
+    writing.join()
+    assert len(place.latest(GPS)) == 10
