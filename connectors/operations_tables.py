@@ -62,10 +62,20 @@ class Loaded:
 
 
 def apply(settings: DatabaseSettings) -> None:
-    """Make tables, constraints and triggers; where they are, nothing changes. Raises
-    DependencyFailed."""
-    statements = resources.files("connectors").joinpath("sql/operations.sql").read_text("utf-8")
-    advice = "the user needs the right to create tables and the extension btree_gist"
+    """Make the tables of vehicles and bindings with their constraints and triggers; where they are,
+    nothing changes. Raises DependencyFailed."""
+    _apply(settings, "operations", "the right to create tables and the extension btree_gist")
+
+
+def apply_state(settings: DatabaseSettings) -> None:
+    """Make the tables of the newest of each vehicle and terminal; where they are, nothing changes.
+    Raises DependencyFailed."""
+    _apply(settings, "state", "the right to create tables and types")
+
+
+def _apply(settings: DatabaseSettings, name: str, right: str) -> None:
+    statements = resources.files("connectors").joinpath(f"sql/{name}.sql").read_text("utf-8")
+    advice = f"the user needs {right}"
     with failing(settings, "make the tables", advice), connect(settings) as connection:
         connection.execute("SET LOCAL client_min_messages = warning")
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_APPLY_LOCK,))

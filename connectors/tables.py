@@ -51,6 +51,8 @@ TABLES = {table.name: table for table in (*TELEMETRY.values(), MINUTES)}
 FIRST_LOOK = 0
 """Lowest revision of a row that was judged by itself: anything known better replaces it."""
 _RECEIVED_BITS, _PARTITION_BITS = 42, 14
+JUDGED = 1 << _RECEIVED_BITS + _PARTITION_BITS
+"""Revisions from here on are of rows that were judged by more than themselves."""
 
 
 def first_look(received_ms: np.ndarray, partition: np.ndarray) -> np.ndarray:

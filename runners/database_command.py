@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 @click.group()
 def database() -> None:
-    """Vehicles, and which terminal sits in which, in the operations database (Postgres)."""
+    """Vehicles, which terminal sits in which, and the newest of each, in the operations database
+    (Postgres)."""
 
 
 def _config_option(command: click.decorators.FC) -> click.decorators.FC:
-    text = "YAML settings: bindings_database."
+    text = "YAML settings: bindings_database, sinks.state."
     option = click.option(
         "--config", "path", required=True, type=click.Path(dir_okay=False), help=text
     )
@@ -29,13 +30,19 @@ def _config_option(command: click.decorators.FC) -> click.decorators.FC:
 @database.command("apply")
 @_config_option
 def database_apply(path: str) -> None:
-    """Make the tables vehicle and device_binding; where they are, nothing changes."""
+    """Make the tables vehicle and device_binding, vehicle_state and device_state; where they are,
+    nothing changes. The last two go to the database of sinks.state where that names one."""
     from connectors.operations import describe
-    from connectors.operations_tables import apply
+    from connectors.operations_tables import apply, apply_state
+    from connectors.state_settings import StateSettings
 
-    settings = _meant(path).bindings_database
+    config = _meant(path)
+    settings = config.bindings_database
+    state = (config.sinks.state or StateSettings()).database(settings)
     apply(settings)
-    click.echo(f"{describe(settings)}: the tables are as declared")
+    apply_state(state)
+    for place in dict.fromkeys(describe(one) for one in (settings, state)):
+        click.echo(f"{place}: the tables are as declared")
 
 
 @database.command("load")

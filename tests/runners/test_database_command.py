@@ -21,13 +21,25 @@ def database(postgres):
 
 
 @pytest.fixture
-def odograph(monkeypatch, capsys, tmp_path, database):
+def config(tmp_path, database):
+    """Writes the settings file anew, with more sections."""
+    path = tmp_path / "odograph.yaml"
+
+    def one(**sections):
+        given = {"bindings_database": database.settings().model_dump(), **sections}
+        path.write_text(yaml.safe_dump(given))
+        return path
+
+    return one
+
+
+@pytest.fixture
+def odograph(monkeypatch, capsys, config):
     """Runs `odograph database` in this process: exit code, stdout, stderr."""
-    config = tmp_path / "odograph.yaml"
-    config.write_text(yaml.safe_dump({"bindings_database": database.settings().model_dump()}))
+    path = config()
 
     def run(*words):
-        words = ["odograph", "database", words[0], "--config", str(config), *map(str, words[1:])]
+        words = ["odograph", "database", words[0], "--config", str(path), *map(str, words[1:])]
         monkeypatch.setattr(sys, "argv", words)
         code = 0
         try:
@@ -52,6 +64,26 @@ def test_tables_are_made_once_however_often_they_are_applied(odograph):
     for _ in range(2):
         code, out, _ = odograph("apply")
         assert (code, "the tables are as declared" in out) == (0, True)
+
+
+def tables(database):
+    found = database.run("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {name for (name,) in found}
+
+
+def test_the_tables_of_state_are_made_too(odograph, database):
+    odograph("apply")
+    assert {"vehicle", "device_binding", "vehicle_state", "device_state"} <= tables(database)
+
+
+def test_the_tables_of_state_are_made_where_the_sink_writes(odograph, database, postgres, config):
+    other = new_database(postgres, tables=False)
+    config(sinks={"state": {k: getattr(other.settings(), k) for k in ("conninfo", "password")}})
+    _, out, _ = odograph("apply")
+    assert f"database {database.name} at" in out
+    assert f"database {other.name} at" in out
+    assert "vehicle_state" not in tables(database)
+    assert tables(other) == {"vehicle_state", "device_state"}
 
 
 def test_loading_without_tables_says_what_to_run(odograph, write):
