@@ -116,7 +116,7 @@ def read(settings: DatabaseSettings) -> Contents:
         "`odograph database apply` was run"
     )
     with failing(settings, "read vehicle and device_binding", advice), _snapshot(settings) as open_:
-        version_ms = int(open_.execute(_VERSION).fetchone()[0])
+        version_ms = int(open_.execute(_VERSION).fetchall()[0][0])
         mark = _mark(open_, version_ms - LOOK_BACK_MS)
         rows = _copy(open_, _BINDINGS, _BINDING_ROWS, settings)
         if not rows.num_rows:
