@@ -26,7 +26,8 @@ class ElasticsearchSettings(DeliverySettings):
     a user's password. A bulk request holds at most `batch_size` rows and `batch_bytes` bytes
     before compression; rows wait at most `linger_ms` for others. Indices are named
     `index_prefix`… and kept `searchable_days`. `request_timeout_s` is for one request.
-    `replicas` are copies of each daily index beside the first one."""
+    `replicas` are copies of each daily index beside the first one. `lifecycle_policy` is the name
+    of an ILM policy for daily indices, where the cluster has ILM."""
 
     hosts: tuple[str, ...] = ()
     api_key: SecretReference | None = None
@@ -43,6 +44,7 @@ class ElasticsearchSettings(DeliverySettings):
     compress: bool = True
     shards: PositiveInt = 1
     replicas: NonNegativeInt = 1
+    lifecycle_policy: str | None = None
 
     @field_validator("hosts")
     @classmethod

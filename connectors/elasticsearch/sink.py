@@ -1,0 +1,125 @@
+"""The sink: tables as daily indices, and the newest state of vehicles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connectors.elasticsearch.bulk import Delivery
+from connectors.elasticsearch.connection import connect
+from connectors.elasticsearch.documents import LONGEST_ID, lines, too_long
+from connectors.elasticsearch.settings import ElasticsearchSettings
+from connectors.elasticsearch.states import KEY
+from connectors.elasticsearch.templates import prepare
+from connectors.elasticsearch.vehicles import Vehicles
+from connectors.sink import Written, refused
+from connectors.tables import TELEMETRY, Table
+from transforms.outcome import DEAD_SCHEMA
+
+NAME = "elasticsearch"
+
+
+class ElasticsearchSink:
+    """A connectors.sink.Sink. Rows are kept of `searchable_days` before today (UTC) and later;
+    earlier ones are done with, as if they had been written and pruned."""
+
+    def __init__(
+        self,
+        settings: ElasticsearchSettings,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.settings = settings
+        self._now = now
+        self._connection = connect(settings)
+        self._pool = ThreadPoolExecutor(settings.max_in_flight_requests, NAME)
+
+    def prepare(self, tables: Sequence[Table]) -> None:
+        """Put the templates of the tables; fields that are new also into their indices."""
+        prepare(self._connection, tables)
+
+    def write(self, table: Table, rows: pa.Table) -> Written:
+        """See Sink. At most `max_in_flight_requests` requests are made ready and on their way at
+        once, of at most `batch_bytes` each (a row larger than that is alone in its own)."""
+        long = too_long(table, rows)
+        kept = rows.filter(pc.and_(pc.invert(long), self._searchable(table, rows)))
+        parts = [self._none(table, rows.filter(long)), *self._send(table, kept)]
+        if table.name in _NAMES_OF_TELEMETRY:
+            vehicles = Vehicles(self._connection)
+            vehicles.write(table, rows)
+            parts.append(Written(0, vehicles.size, vehicles.retries, _no_letters()))
+        done = together(parts)
+        return Written(rows.num_rows - done.refused.num_rows, done.size, done.retries, done.refused)
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._pool.shutdown()
+        self._connection.close()
+
+    def _searchable(self, table: Table, rows: pa.Table) -> pa.ChunkedArray:
+        today = self._now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        first = today - timedelta(days=self.settings.searchable_days)
+        return pc.greater_equal(rows[table.time], pa.scalar(first, rows[table.time].type))
+
+    def _send(self, table: Table, rows: pa.Table) -> list[Written]:
+        parts: list[Written] = []
+        waiting: set[Future[Written]] = set()
+        try:
+            for part in self._parts(rows):
+                if len(waiting) == self.settings.max_in_flight_requests:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    parts += [one.result() for one in done]
+                waiting.add(self._pool.submit(self._deliver, table, part))
+            return parts + [one.result() for one in waiting]
+        finally:
+            wait(waiting)
+
+    def _parts(self, rows: pa.Table) -> Iterator[pa.Table]:
+        """Rows of about one request, by their number and their size in memory."""
+        for start in range(0, rows.num_rows, self.settings.batch_size):
+            part = rows.slice(start, self.settings.batch_size)
+            pieces = max(1, -(-part.nbytes // self.settings.batch_bytes))
+            step = -(-part.num_rows // pieces)
+            for place in range(0, part.num_rows, step):
+                yield part.slice(place, step)
+
+    def _deliver(self, table: Table, rows: pa.Table) -> Written:
+        made = lines(self.settings.index_prefix, table, rows)
+        if rows.num_rows > 1 and made.nbytes > self.settings.batch_bytes:
+            del made
+            middle = rows.num_rows // 2
+            halves = (rows.slice(0, middle), rows.slice(middle))
+            return together([self._deliver(table, half) for half in halves])
+        delivery = Delivery(self._connection, made)
+        delivery.deliver()
+        places = sorted(delivery.refused)
+        chosen = rows.take(pa.array(np.array(places, np.int64)))
+        letters = refused(NAME, table, chosen, [delivery.refused[place] for place in places])
+        return Written(rows.num_rows - len(places), delivery.size, delivery.retries, letters)
+
+    def _none(self, table: Table, rows: pa.Table) -> Written:
+        """Rows whose keys no document may have."""
+        reason = f"its key is longer than the {LONGEST_ID} bytes an _id may have"
+        return Written(0, 0, 0, refused(NAME, table, rows, [reason] * rows.num_rows))
+
+
+_NAMES_OF_TELEMETRY = {table.name for table in TELEMETRY.values() if KEY in table.columns.names}
+
+
+def together(parts: Sequence[Written]) -> Written:
+    """What became of all rows of these parts."""
+    letters = pa.Table.from_batches([part.refused for part in parts]).combine_chunks().to_batches()
+    return Written(
+        sum(part.rows for part in parts),
+        sum(part.size for part in parts),
+        sum(part.retries for part in parts),
+        letters[0] if letters else _no_letters(),
+    )
+
+
+def _no_letters() -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([], schema=DEAD_SCHEMA)

@@ -1,0 +1,89 @@
+"""One document a vehicle, its newest state. It is read, merged and written on condition that nobody
+wrote it in between; who was beaten merges again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+
+from connectors.elasticsearch.bulk import Delivery
+from connectors.elasticsearch.connection import Connection, Unmeant
+from connectors.elasticsearch.documents import as_lines, json_of
+from connectors.elasticsearch.states import KEY, merged, newest, stored
+from connectors.sink import Passing, patiently
+from connectors.tables import Table
+
+_READ = "_mget?filter_path=docs._source,docs._seq_no,docs._primary_term"
+_MARKS = {"seq_no": pl.Int64(), "term": pl.Int64()}
+
+
+def index_name(prefix: str) -> str:
+    """The index of the vehicles."""
+    return f"{prefix}vehicles"
+
+
+@dataclass
+class Vehicles:
+    """Documents of vehicles on their way. `size` bytes were sent, before compression; `retries`
+    were repeats."""
+
+    connection: Connection
+    size: int = 0
+    retries: int = 0
+
+    def write(self, table: Table, rows: pa.Table) -> None:
+        """Take what rows of a telemetry table say of their vehicles. Raises DependencyFailed."""
+        states = newest(table, rows)
+        for part in states.iter_slices(self.connection.settings.batch_size):
+            self._open = part
+            patiently(self.connection.settings, self._attempt, self._repeated)
+
+    def _repeated(self) -> None:
+        self.retries += 1
+
+    def _attempt(self) -> None:
+        changed = merged(self._known(), self._open)
+        if not changed.height:
+            return
+        delivery = Delivery(self.connection, self._lines(changed))
+        delivery.deliver()
+        self.size += delivery.size
+        self.retries += delivery.retries
+        beaten = changed[sorted(delivery.conflicts)].select(KEY)
+        self._open = self._open.join(beaten, on=KEY, how="semi")
+        if beaten.height:
+            raise Passing(f"{self.connection.shown}: {beaten.height} vehicles are being changed")
+
+    def _known(self) -> pl.DataFrame:
+        """The documents that there are, and what a conditional write needs."""
+        index = index_name(self.connection.settings.index_prefix)
+        try:
+            ids = self._open[KEY].to_list()
+            found = self.connection.ask("POST", f"/{index}/{_READ}", {"ids": ids})
+        except Unmeant as error:
+            raise Passing(f"{self.connection.shown}: {index}: {error}") from None
+        documents = [
+            {**one["_source"], "seq_no": one["_seq_no"], "term": one["_primary_term"]}
+            for one in found.get("docs", ())
+            if "_source" in one
+        ]
+        return stored(documents, _MARKS)
+
+    def _lines(self, changed: pl.DataFrame) -> pa.LargeStringArray:
+        index = pl.lit(index_name(self.connection.settings.index_prefix)).alias("_index")
+        key = pl.col(KEY).alias("_id")
+        fresh = pl.struct(index, key).struct.json_encode()
+        marks = [
+            pl.col(name).alias(f"if_{of}")
+            for name, of in zip(_MARKS, ("seq_no", "primary_term"), strict=True)
+        ]
+        again = pl.struct(index, key, *marks).struct.json_encode()
+        action = (
+            pl.when(pl.col("seq_no").is_null())
+            .then(pl.concat_str(pl.lit('{"create":'), fresh, pl.lit("}\n")))
+            .otherwise(pl.concat_str(pl.lit('{"index":'), again, pl.lit("}\n")))
+        )
+        document = json_of([name for name in changed.columns if name not in _MARKS], changed)
+        return as_lines(changed.select(pl.concat_str(action, document, pl.lit("\n"))).to_series())

@@ -1,0 +1,86 @@
+"""A node for these tests, and index prefixes of their own."""
+
+import itertools
+import json
+import urllib.error
+from dataclasses import dataclass
+
+import pytest
+
+from connectors.elasticsearch.settings import ElasticsearchSettings
+from connectors.elasticsearch.sink import ElasticsearchSink
+from connectors.tables import TELEMETRY
+from runners.stack.elasticsearch import Elasticsearch
+from runners.stack.faults import FaultProxy
+from tests.connectors.elasticsearch.rows import NOON
+
+_NUMBERS = itertools.count(1)
+
+
+@dataclass
+class Store:
+    """A prefix of a node, its sink, and what is seen there without it."""
+
+    node: Elasticsearch
+    prefix: str
+    host: str
+    sinks: list
+
+    def sink(self, **settings):
+        """A sink that is prepared for it."""
+        made = ElasticsearchSink(self.settings(**settings), now=lambda: NOON)
+        self.sinks.append(made)
+        made.prepare(list(TELEMETRY.values()))
+        return made
+
+    def settings(self, **given):
+        quick = {"retry_backoff_ms": 20, "retry_backoff_max_ms": 200, "max_retries": 8}
+        fixed = {"hosts": (self.host,), "index_prefix": self.prefix, "replicas": 0}
+        return ElasticsearchSettings(**{**fixed, **quick, **given})
+
+    def ask(self, method, path, body=None):
+        """What the node answers to anybody; the path gets the prefix."""
+        data = None if body is None else json.dumps(body).encode()
+        return json.loads(self.node.ask(method, f"/{self.prefix}{path}", data))
+
+    def documents(self, indices="telemetry-*"):
+        """All documents by index and _id."""
+        self.ask("POST", f"{indices}/_refresh")
+        found = self.ask("GET", f"{indices}/_search?size=10000&version=true")["hits"]["hits"]
+        return {(hit["_index"].removeprefix(self.prefix), hit["_id"]): hit for hit in found}
+
+    def held(self, table):
+        """As tests.…rows.oracle, which it must equal."""
+        base = table.name.replace("_", "-")
+        found = self.documents(f"{base}-*")
+        return {
+            (index.removeprefix(f"{base}-"), key): hit["_version"]
+            for (index, key), hit in found.items()
+        }
+
+    def vehicle(self, vehicle_id="V-1"):
+        """The document of a vehicle, None where there is none."""
+        try:
+            return self.ask("GET", f"vehicles/_doc/{vehicle_id}")["_source"]
+        except urllib.error.HTTPError:
+            return None
+
+
+@pytest.fixture
+def proxy(elasticsearch):
+    """A way to the node on which anything can go wrong."""
+    with FaultProxy(elasticsearch.address) as one:
+        yield one
+
+
+@pytest.fixture
+def store(elasticsearch, proxy):
+    """A prefix of one's own on the node, reached through `proxy`."""
+    one = Store(elasticsearch, f"t{next(_NUMBERS)}-", proxy.url, [])
+    yield one
+    proxy.clear()
+    for sink in one.sinks:
+        sink.close()
+    names = one.ask("GET", "*?filter_path=*.settings.index.uuid")
+    for name in names:
+        elasticsearch.ask("DELETE", f"/{name}")
