@@ -46,13 +46,17 @@ class Store:
 class RowStream:
     """Judges every dossier that an upload joined, as if none were ever quiet."""
 
-    def __init__(self, decoder, bindings, rules, store, since_ms=0):
+    def __init__(self, decoder, bindings, rules, store):
         self.core = (decoder, bindings, rules)
         self.store = store
-        self.said = Said(since_ms, NEVER_LATE // 2)
         self.now_ms = 1_800_000_000_000
+        self.said = Said(0, NEVER_LATE // 2)
         self.register = REGISTERED.empty_table()
         self.records = {}
+
+    def starts_anew(self):
+        """What was remembered of what was written is lost."""
+        self.said = Said(self.now_ms, NEVER_LATE // 2)
 
     def take(self, raw):
         """One batch of records: first look, then the dossiers of its terminals."""
