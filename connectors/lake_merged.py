@@ -1,20 +1,26 @@
 """Merged objects of a lake: many small ones of an hour and table as one.
 
-Beside a merged object there may be one of a source that it holds too: that one is newer, or the
-merged one was written a moment ago. So of a source's rows those in an object of its own count, and
-those in a merged object do not (ADR 0012).
+Beside a merged object there may be one of a source that it holds too: that one is newer, or it was
+merged a moment ago. So of a source's rows those in an object of its own count, and those in a
+merged object do not (ADR 0012).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from connectors.archive import parse_name
 from connectors.files import Folder
 from connectors.lake import parquet_writer
 from schemas import MESSAGE_TYPES
-from schemas.arrow import record_schema, telemetry_schema
+from schemas.arrow import record_schema
+from transforms.settle import rows_schema
 
 SOURCE = {
     "dead_letters": "source_object",
@@ -36,10 +42,42 @@ def is_merged(name: str) -> bool:
 
 
 def schema_of(table: str) -> pa.Schema:
-    """Columns of a table that is merged."""
+    """Columns of a table that is merged, texts that repeat as dictionaries."""
     if table == "dead_letters":
         return record_schema("dead_letter")
-    return telemetry_schema(table.removeprefix("telemetry_"))
+    return rows_schema(table.removeprefix("telemetry_"))
+
+
+def lake_name(archive_object: str) -> str:
+    """Name of the lake objects of an archive object."""
+    return parse_name(archive_object, "UTC").lake_name
+
+
+def held(table: str, merged: pq.ParquetFile) -> list[str]:
+    """Archive objects that a merged object has rows of."""
+    column = merged.read([SOURCE[table]]).column(0)
+    return sorted(name for name in pc.unique(column).to_pylist() if name is not None)
+
+
+@dataclass(frozen=True)
+class Hour:
+    """Objects of a table's hour by name: merged ones in their order, and the others; size in
+    bytes."""
+
+    merged: dict[str, int]
+    sources: dict[str, int]
+
+    @classmethod
+    def of(cls, listed: Iterable[tuple[str, int]]) -> Hour:
+        """Of names without folders; what is not Parquet or hidden is left out."""
+        found = {n: size for n, size in listed if n.endswith(".parquet") and n[0] != "."}
+        merged = {name: size for name, size in sorted(found.items()) if is_merged(name)}
+        sources = {name: size for name, size in sorted(found.items()) if name not in merged}
+        return cls(merged, sources)
+
+    def superseded(self, holds: Iterable[str]) -> list[str]:
+        """Of the archive objects that a merged object holds those with an object of their own."""
+        return [one for one in holds if lake_name(one) in self.sources]
 
 
 def let_go(lake: Folder, name: str) -> None:
@@ -49,6 +87,5 @@ def let_go(lake: Folder, name: str) -> None:
     if not any(is_merged(other) for other, _ in lake.child(place).names()):
         lake.delete(name)
         return
-    schema = schema_of(name.partition("/")[0])
     with lake.whole(name) as stream:
-        parquet_writer(stream, schema).close()
+        parquet_writer(stream, schema_of(name.partition("/")[0])).close()
