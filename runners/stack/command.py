@@ -29,7 +29,7 @@ names_argument = click.argument("names", nargs=-1, type=click.Choice(NAMES))
 @click.group()
 def stack() -> None:
     """Real servers on this machine: Kafka, schema registry, Postgres, S3, BigQuery, Elasticsearch,
-    a Flink cluster.
+    a Flink cluster, and proxies that make HTTP go wrong.
 
     They listen on 127.0.0.1 alone and go on when the command ends; `odograph stack down` ends
     them. What they are made of is fetched once with pip, mvn and apt into a cache folder

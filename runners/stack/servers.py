@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 from runners.config import BadArguments
 from runners.stack.bigquery import BigQuery
 from runners.stack.elasticsearch import Elasticsearch
+from runners.stack.fault_proxies import BEFORE, FaultProxies
 from runners.stack.flink import Flink
 from runners.stack.kafka import Kafka
 from runners.stack.postgres import Postgres
@@ -70,6 +71,7 @@ PORTS = {
     "s3": 7070,
     "bigquery": 9050,
     "elasticsearch": 9200,
+    "faults": 9300,
     "flink": 8081,
 }
 NAMES = tuple(PORTS)
@@ -118,6 +120,9 @@ def build(data: Path, cache: Path, choice: Choice) -> dict[str, Server]:
         for name, make in plain.items()
         if name in choice.ports
     }
+    if "faults" in choice.ports:
+        behind = {name: built[name].address for name in BEFORE if name in built}
+        built["faults"] = FaultProxies(data / "faults", cache, choice.ports["faults"], behind)
     if "flink" in choice.ports:
         credentials = {"AWS_SHARED_CREDENTIALS_FILE": str(data / "s3" / "credentials")}
         built["flink"] = Flink(

@@ -12,7 +12,7 @@ from runners.stack.servers import PORTS
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "compose.yaml").read_text()
-WITHOUT_IMAGE = {"bigquery"}
+WITHOUT_IMAGE = {"bigquery", "faults"}
 SERVICES = yaml.safe_load(TEXT)["services"]
 
 
