@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from connectors.archive_settings import ArchiveSettings
 from connectors.sink import DeliverySettings
 from pipelines.live import DEVICE_TOPICS, HOUR_MS, Live
 from runners.config import SINKS, BadArguments, Config
@@ -105,6 +106,14 @@ class Plan(BaseModel):
         """How long records wait for others, so that they are handed on together."""
         return int(getattr(self.store, "linger_ms", self.config.stream.batch_ms))
 
+    @property
+    def checkpoint_interval_s(self) -> float:
+        """A barrier makes the archive write what it has, so its checkpoints are as far apart as
+        its records may wait."""
+        if isinstance(self.store, ArchiveSettings):
+            return self.store.rotate_schedule_interval_ms / 1000
+        return self.config.flink.checkpoint_interval_s
+
     def live(self) -> Live:
         """The same for the pipelines."""
         config, stream = self.config, self.config.stream
@@ -137,7 +146,7 @@ class Plan(BaseModel):
             "python.pythonpath": str(Path(__file__).parent / "worker_site"),
             "python.fn-execution.bundle.size": "4",
             "python.fn-execution.bundle.time": "50",
-            "execution.checkpointing.interval": f"{flink.checkpoint_interval_s:g}s",
+            "execution.checkpointing.interval": f"{self.checkpoint_interval_s:g}s",
             "execution.checkpointing.mode": "EXACTLY_ONCE",
             "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
             "state.backend.type": "rocksdb",

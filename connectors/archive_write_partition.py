@@ -1,0 +1,147 @@
+"""One partition's way into the archive, without a gap: what lies between the archive and a batch
+is read from Kafka, and what Kafka has no longer is noted as lost."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from connectors import blocks
+from connectors.archive_write_object import SCHEMA
+from connectors.archive_write_progress import Interference, Mark, Progress
+from connectors.archive_write_store import Objects, Patience
+from connectors.files import DependencyFailed
+from connectors.kafka import begin_offsets
+from connectors.kafka_read import OffsetsGone, read_range
+from connectors.lake import local_hours
+from connectors.settings import KafkaSettings
+from connectors.sink import DeliverySettings
+from transforms.arrays import filled_int64
+
+_LOG = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """The topics, for records that a batch does not hold."""
+
+    def begin(self, topic: str, partition: int) -> int:
+        """The first offset the partition still holds. Raises DependencyFailed."""
+
+    def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[pa.RecordBatch]:
+        """Records of offsets [start, end) as raw batches. Raises OffsetsGone, DependencyFailed."""
+
+
+@dataclass(frozen=True)
+class KafkaSource:
+    """The topics on Kafka: what is committed."""
+
+    settings: KafkaSettings
+
+    def begin(self, topic: str, partition: int) -> int:
+        """See Source."""
+        return begin_offsets(self.settings, [topic])[topic, partition]
+
+    def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[pa.RecordBatch]:
+        """See Source."""
+        return read_range(self.settings, topic, partition, start, end)
+
+
+class PartitionWriter:
+    """Archives one partition. Use from one thread at a time."""
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        objects: Objects,
+        zone: str,
+        settings: DeliverySettings,
+        source: Source,
+    ) -> None:
+        self._topic, self._partition, self._zone = topic, partition, zone
+        self._objects, self._settings, self._source = objects, settings, source
+        self._mark = Mark(objects.archive, topic, partition)
+
+    def take(self, rows: pa.Table) -> Counter[str]:
+        """Archive records (`archive_write_object.SCHEMA`, offsets ascending), and before them
+        what the archive lacks; returns counts of `archive_write.Archived`. Raises
+        DependencyFailed."""
+        tally: Counter[str] = Counter()
+        patience = Patience(self._settings, tally)
+        try:
+            patience(self._mark.look)
+            first, last = rows["offset"][0].as_py(), rows["offset"][-1].as_py()
+            reached = self._reached(first)
+            while reached < first:
+                reached = self._complete(reached, first, patience)
+            self._join(rows, patience)
+            self._move(first, last + 1, patience)
+        except Interference as error:
+            raise DependencyFailed(str(error)) from error
+        return tally
+
+    def _reached(self, first: int) -> int:
+        """Where the archive ends; a new one begins with the block of its first record."""
+        known = self._mark.progress
+        return known.end if known else first // blocks.BLOCK * blocks.BLOCK
+
+    def _move(
+        self, begin: int, end: int, patience: Patience, lost: tuple[tuple[int, int], ...] = ()
+    ) -> None:
+        patience(lambda: self._mark.move(Progress(begin, end, lost)))
+
+    def _complete(self, start: int, first: int, patience: Patience) -> int:
+        """Archive records of offsets from `start` to the end of its block or to `first`; returns
+        how far it came."""
+        held = self._source.begin(self._topic, self._partition)
+        if start < held:
+            return self._pass_over(start, min(held, first), patience)
+        end = min(first, (start // blocks.BLOCK + 1) * blocks.BLOCK)
+        try:
+            found = list(self._source.read(self._topic, self._partition, start, end))
+        except OffsetsGone:
+            if self._source.begin(self._topic, self._partition) == held:
+                raise
+            return start
+        if found:
+            rows = pa.Table.from_batches(found).select(SCHEMA.names).cast(SCHEMA)
+            patience.tally["completed"] += rows.num_rows
+            self._join(rows, patience)
+        self._move(start, end, patience)
+        return end
+
+    def _pass_over(self, start: int, end: int, patience: Patience) -> int:
+        """Note what Kafka deleted before it was archived; before an archive begins, it is none
+        of it."""
+        if self._mark.progress is None:
+            return end
+        _LOG.error(
+            "%s-%d: offsets %d to %d are lost, Kafka deleted them before they were archived",
+            self._topic, self._partition, start, end - 1,
+        )  # fmt: skip
+        patience.tally["lost"] += end - start
+        self._move(start, end, patience, ((start, end),))
+        return end
+
+    def _join(self, rows: pa.Table, patience: Patience) -> None:
+        for name, part in self._by_object(rows):
+            patience(functools.partial(self._objects.join, name, part, patience.tally))
+
+    def _by_object(self, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+        starts = filled_int64(rows["offset"], 0) // blocks.BLOCK * blocks.BLOCK
+        stamps = np.clip(filled_int64(rows["timestamp"], 0), 0, blocks.LAST_MS)
+        hours = local_hours(stamps, self._zone)
+        for start in np.unique(starts).tolist():
+            for hour in np.unique(hours[starts == start]).tolist():
+                block = blocks.Block(
+                    self._topic, self._partition, start, start + blocks.BLOCK, start
+                )
+                chosen = pa.array((starts == start) & (hours == hour))
+                yield blocks.object_name(block, hour), rows.filter(chosen)

@@ -1,0 +1,75 @@
+"""The archive job: exact records of the device topics, a block at a time, into the archive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from connectors.archive_settings import ArchiveSettings
+from connectors.archive_write import ArchiveWriter, archive_writer
+from connectors.settings import BadSettings
+from pipelines.graph import Batching, Graph
+from pipelines.live import Live
+from pipelines.records import OUT_RECORD, raw_batch
+from pipelines.stages import Stage
+
+
+def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
+    """The whole job. Records are written when a batch is full, when its time is over, and before
+    every barrier, so that a checkpoint covers what is durable."""
+    settings = settings_of(live)
+    batching = Batching(
+        settings.flush_size, settings.flush_bytes, settings.rotate_schedule_interval_ms
+    )
+    graph = replace(graph, batching=batching)
+    records = graph.device_records(live.device_topics, live.source_properties(), start_at)
+    graph.python(records, "archive", ArchiveStage(live), [OUT_RECORD])
+
+
+def settings_of(live: Live) -> ArchiveSettings:
+    """How the job's archive is written. Raises BadSettings where it has none."""
+    if not isinstance(live.store, ArchiveSettings):
+        raise BadSettings(f"{live.name}: sinks.archive is not set")
+    return live.store
+
+
+@dataclass
+class ArchiveStage(Stage):
+    """Blocks of records into the archive; nothing comes out."""
+
+    OUTPUTS = (OUT_RECORD,)
+    COUNTS = (
+        "rows_written", "bytes_written", "retries", "rows_completed", "offsets_lost",
+        "old_layout_left_out",
+    )  # fmt: skip
+    waiting_since: float | None = None
+    writer: ArchiveWriter | None = None
+
+    def open(self) -> None:
+        """Bindings are not needed here. Raises BadSettings."""
+        live = self.live
+        self.writer = archive_writer(settings_of(live), live.zone, live.kafka, live.s3)
+
+    def gauges(self) -> dict[str, Callable[[], int]]:
+        """Counts, and for how long records have been waiting for the archive."""
+        return {**super().gauges(), "oldest_unwritten_ms": self.oldest_unwritten_ms}
+
+    def oldest_unwritten_ms(self) -> int:
+        """How long the records that are being written have been at it."""
+        since = self.waiting_since
+        return 0 if since is None else round((time.monotonic() - since) * 1000)
+
+    def __call__(self, block: bytes) -> bytes:
+        assert self.writer is not None
+        records, _ = raw_batch(block)
+        self.waiting_since = time.monotonic()
+        done = self.writer.write(records)
+        self.waiting_since = None
+        self.tally["rows_written"] += done.rows
+        self.tally["bytes_written"] += done.size
+        self.tally["retries"] += done.retries
+        self.tally["rows_completed"] += done.completed
+        self.tally["offsets_lost"] += done.lost
+        self.tally["old_layout_left_out"] += done.left_out
+        return b""

@@ -1,0 +1,260 @@
+"""However records are cut, crash, come again and meet other writers: an archive without gap or
+overlap, equal to the records."""
+
+import gzip
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from connectors import blocks
+from connectors.archive_write_progress import Progress, read_progress
+from connectors.files import Folder, S3Settings, folder
+from tests.connectors.archive_support import Log, archived, batch, known, names, record, writer
+
+UNHURRIED = settings(
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+TOPICS = ("message-gps", "message-log")
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK", 10)
+
+
+class Crash(Exception):
+    """The process is gone."""
+
+
+@dataclass(frozen=True)
+class Watched(Folder):
+    """A folder that calls `before` and `after` with the number of each thing it is asked for; one
+    given the `count` of another counts on."""
+
+    before: Callable[[int], None] = lambda number: None
+    after: Callable[[int], None] = lambda number: None
+    count: list[int] = field(default_factory=lambda: [0])
+
+    def read_version(self, name):
+        return self._watch(super().read_version, name)
+
+    def version(self, name):
+        return self._watch(super().version, name)
+
+    def replace(self, name, data, replaced):
+        return self._watch(super().replace, name, data, replaced)
+
+    def _watch(self, ask, *words):
+        self.count[0] += 1
+        number = self.count[0]
+        self.before(number)
+        answer = ask(*words)
+        self.after(number)
+        return answer
+
+
+def watched(place, **hooks):
+    return Watched(place.uri, place.path, place.settings, **hooks)
+
+
+@st.composite
+def partitions(draw):
+    """Records of a few partitions with the holes that transactions leave, over some hours."""
+    found = {}
+    for place in draw(st.lists(st.sampled_from([(t, p) for t in TOPICS for p in (0, 1)]),
+                               min_size=1, max_size=3, unique=True)):  # fmt: skip
+        offsets = draw(st.lists(st.integers(0, 45), min_size=1, unique=True).map(sorted))
+        hours = draw(st.lists(st.integers(0, 2), min_size=len(offsets), max_size=len(offsets)))
+        found[place] = [
+            record(offset, *place, hour=hour) for offset, hour in zip(offsets, hours, strict=True)
+        ]
+    return found
+
+
+@dataclass
+class Run:
+    """A job over partitions: what was handed over, what a checkpoint covers."""
+
+    records: dict
+    position: dict = field(default_factory=dict)
+    covered: dict = field(default_factory=dict)
+
+    def next(self, sizes):
+        """The next batch, so many records of each partition."""
+        taken = []
+        for (place, found), size in zip(sorted(self.records.items()), sizes, strict=False):
+            begin = self.position.get(place, 0)
+            taken += found[begin : begin + size]
+            self.position[place] = min(begin + size, len(found))
+        return taken
+
+    def checkpoint(self):
+        self.covered = dict(self.position)
+
+    def restart(self):
+        self.position = dict(self.covered)
+
+    def skip(self):
+        """Goes on behind what was lost, with the last record of each partition at least."""
+        for place, found in self.records.items():
+            self.position[place] = min(self.position.get(place, 0), len(found) - 1)
+
+
+steps = st.tuples(
+    st.lists(st.integers(0, 15), min_size=3, max_size=3),
+    st.sampled_from(["write", "write and checkpoint", "crash before", "crash after"]),
+    st.booleans(),
+    st.integers(1, 12),
+)
+
+
+@UNHURRIED
+@given(partitions(), st.lists(steps, max_size=8), st.booleans(), st.sampled_from([0, 1 << 20]))
+def test_any_cuts_crashes_and_replays_archive_every_record_once(records, steps, old, cache):
+    """After a crash the job goes on from its checkpoint or, told so, with what comes next."""
+    log = Log([one for found in records.values() for one in found])
+    with tempfile.TemporaryDirectory() as path:
+        place = folder(path, S3Settings())
+        older = folder(f"{path}/old", S3Settings()) if old else None
+        run, current = Run(records), writer(place, log, old=older, cache=cache)
+        for sizes, what, skips, when in steps:
+            taken = run.next(sizes)
+            if not taken:
+                continue
+            if what.startswith("crash"):
+                dying = watched(place, **{what.removeprefix("crash "): _death(when)})
+                dying_old = older and watched(older, before=dying.before, count=dying.count)
+                with suppress(Crash):
+                    writer(dying, log, old=dying_old).write(batch(taken))
+                run.skip() if skips else run.restart()
+                current = writer(place, log, old=older, cache=cache)
+            else:
+                current.write(batch(taken))
+                if what == "write and checkpoint":
+                    run.checkpoint()
+        assert_nothing_is_missing(place, log, records)
+        while rest := run.next([7, 7, 7]):
+            current.write(batch(rest))
+        assert_nothing_is_missing(place, log, records)
+        for (topic, partition), found in records.items():
+            if progress := read_progress(place, topic, partition):
+                assert progress.end == found[-1]["offset"] + 1
+        if older:
+            assert_the_old_layout_is_as_the_exact_one(place, older)
+
+
+def _death(when):
+    def die(number):
+        if number == when:
+            raise Crash
+
+    return die
+
+
+def assert_nothing_is_missing(place, log, records):
+    """All records of a partition from the first archived block to the end that is noted."""
+    found = archived(place)
+    expected = []
+    for topic, partition in records:
+        if progress := read_progress(place, topic, partition):
+            offsets = range(progress.begin // 10 * 10, progress.end)
+            expected += [
+                one for one in log.records
+                if (one["topic"], one["partition"]) == (topic, partition)
+                and one["offset"] in offsets
+            ]  # fmt: skip
+    noted = [row for row in known(expected) if row not in found]
+    assert noted == []
+    assert [row for row in found if row not in known(log.records)] == []
+
+
+def assert_the_old_layout_is_as_the_exact_one(place, old):
+    expected = {}
+    for name in names(place):
+        rows = archived_object(place, name)
+        expected[name.replace(".parquet", ".json.gz")] = b"".join(
+            row["value"] + b"\n" for row in rows
+        )
+    found = {
+        name: gzip.decompress(old.child("topics").read(name).to_pybytes()) for name in names(old)
+    }
+    assert found == expected
+
+
+def archived_object(place, name):
+    return pq.read_table(pa.BufferReader(place.child("topics").read(name))).to_pylist()
+
+
+@UNHURRIED
+@given(
+    st.integers(0, 25),
+    st.integers(0, 12),
+    st.integers(0, 12),
+    st.integers(0, 5),
+    st.integers(1, 16),
+    st.booleans(),
+    st.booleans(),
+)
+@example(done=5, more=0, again=3, overlap=0, when=3, fresh=True, old=True)
+@example(done=5, more=2, again=0, overlap=0, when=3, fresh=False, old=True)
+def test_a_writer_that_was_given_up_but_lives_shortens_nothing(
+    done, more, again, overlap, when, fresh, old
+):
+    """The old writer comes late with `more` records and some it had written; around one of the
+    things it asks the store for, the new one writes all there is."""
+    log = Log([record(n, hour=n // 13) for n in range(done + more + 10)])
+    with tempfile.TemporaryDirectory() as path:
+        place = folder(path, S3Settings())
+        older = folder(f"{path}/old", S3Settings()) if old else None
+        new, began, taken_over = writer(place, log, old=older), [1 << 30], []
+
+        def take_over(number):
+            if number == began[0] + when:
+                taken_over.append(number)
+                new.write(batch(log.records[max(0, done - overlap) :]))
+
+        hooked = watched(place, before=take_over)
+        hooked_old = older and watched(older, before=take_over, count=hooked.count)
+        zombie = writer(hooked, log, old=hooked_old)
+        if done:
+            zombie.write(batch(log.records[:done]))
+        if fresh:
+            zombie = writer(hooked, log, old=hooked_old)
+        began[0] = hooked.count[0]
+        late = log.records[max(0, done - again) : done + more]
+        if late:
+            zombie.write(batch(late))
+        expected = log.records if taken_over else log.records[: done + more]
+        assert archived(place) == known(expected)
+        assert read_progress(place, "message-gps", 0) == (
+            Progress(0, len(expected)) if expected else None
+        )
+        if older:
+            assert_the_old_layout_is_as_the_exact_one(place, older)
+
+
+def test_two_writers_that_begin_an_archive_apart_leave_no_gap():
+    log = Log([record(n) for n in range(60)])
+    with tempfile.TemporaryDirectory() as path:
+        place = folder(path, S3Settings())
+        other = writer(place, log)
+
+        def first_of_all(number):
+            if number == 2:
+                other.write(batch(log.records[:5]))
+
+        late = writer(watched(place, before=first_of_all), log)
+        with pytest.raises(Exception, match="offsets 5 to 29 were not archived"):
+            late.write(batch(log.records[30:35]))
+        late.write(batch(log.records[30:35]))
+        assert archived(place) == known(log.records[:35])
+        assert read_progress(place, "message-gps", 0) == Progress(0, 35)
