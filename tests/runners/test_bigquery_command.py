@@ -1,0 +1,67 @@
+"""The command that makes and tends BigQuery's tables."""
+
+import datetime as dt
+
+import pytest
+import yaml
+
+from connectors.bigquery.settings import BigQuerySettings
+from connectors.bigquery.sink import BigQuerySink
+from connectors.tables import TELEMETRY
+from runners.stack.bigquery import PROJECT
+from tests.connectors.bigquery.rows import many
+from tests.pipelines.lakes import COMMAND, run
+
+GPS = TELEMETRY["gps"]
+
+
+@pytest.fixture
+def settings(bigquery):
+    return {
+        "project": PROJECT,
+        "dataset": "by_command",
+        "api_endpoint": bigquery.address,
+        "storage_endpoint": bigquery.storage,
+        "insecure": True,
+    }
+
+
+@pytest.fixture
+def config(settings, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"sinks": {"bigquery": settings}}))
+    return path
+
+
+def test_prepared_tables_take_rows_and_compacted_ones_hold_each_key_once(config, settings):
+    prepared = run([*COMMAND, "bigquery", "prepare", "--config", str(config)])
+    assert (prepared.returncode, prepared.stderr) == (0, "")
+    assert f"{PROJECT}.by_command.telemetry_gps: as declared" in prepared.stdout
+    sink = BigQuerySink(BigQuerySettings(**settings))
+    rows = many(GPS, 5)
+    for _ in range(3):
+        sink.write(GPS, rows)
+    day = rows[GPS.time][0].as_py().date()
+    dates = ["--from", str(day - dt.timedelta(days=1)), "--to", str(day)]
+    compacted = run([*COMMAND, "bigquery", "compact", "--config", str(config), *dates])
+    assert (compacted.returncode, compacted.stderr) == (0, "")
+    assert f"telemetry_gps {day}: one row a key" in compacted.stdout
+    client = sink.dataset.rest.client
+    counted = client.query("SELECT COUNT(*) n FROM by_command.telemetry_gps").result()
+    assert [one["n"] for one in counted] == [5]
+    sink.close()
+
+
+def test_a_config_without_the_sink_is_code_2(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("")
+    done = run([*COMMAND, "bigquery", "prepare", "--config", str(path)])
+    assert done.returncode == 2
+    assert "sinks.bigquery is not set" in done.stderr
+
+
+def test_dates_the_wrong_way_round_are_code_2(config):
+    dates = ["--from", "2026-01-02", "--to", "2026-01-01"]
+    done = run([*COMMAND, "bigquery", "compact", "--config", str(config), *dates])
+    assert done.returncode == 2
+    assert "--to 2026-01-01 is before --from 2026-01-02" in done.stderr
