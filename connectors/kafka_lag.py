@@ -48,12 +48,11 @@ def committed(settings: KafkaSettings, group: str) -> dict[Partition, int]:
     return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
 
 
-def waiting(settings: KafkaSettings, group: str, topics: Sequence[str]) -> Waiting | None:
-    """What waits for a group on topics; None when it never committed any offset of them. A
-    partition it never committed waits as a whole. Raises DependencyFailed."""
-    done = {place: at for place, at in committed(settings, group).items() if place[0] in topics}
-    if not done:
-        return None
+def waiting(
+    settings: KafkaSettings, done: Mapping[Partition, int], topics: Sequence[str]
+) -> Waiting:
+    """What waits on topics for a group that has committed `done`; a partition it never committed
+    waits as a whole. Raises DependencyFailed."""
     begins, ends = begin_offsets(settings, topics), end_offsets(settings, topics)
     starts = {place: max(done.get(place, 0), begin) for place, begin in begins.items()}
     behind = {place: start for place, start in starts.items() if start < ends[place]}

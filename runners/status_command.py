@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from connectors.kafka_lag import Waiting, waiting
+from connectors.kafka_lag import Waiting, committed, waiting
 from runners.config import Config, load_config
 from runners.flink.cluster import Cluster, Job
 from runners.flink.plan import JOBS, SINK, Plan
@@ -22,7 +22,8 @@ NOT_RUNNING = 1
 
 @dataclass(frozen=True)
 class Status:
-    """A job as it is. `state` is the cluster's word, `absent` where it knows of none."""
+    """A job as it is. `state` is the cluster's word, `absent` where it knows of none; `behind` is
+    None for a job that never ran."""
 
     job: str
     state: str
@@ -105,7 +106,8 @@ def _status(plan: Plan, cluster: Cluster, known: list[Job]) -> Status:
     ours = [job for job in known if job.name == plan.job_name]
     job = next((one for one in ours if one.alive), ours[0] if ours else None)
     live = plan.live()
-    behind = waiting(live.kafka, live.group, plan.reads)
+    done = committed(live.kafka, live.group)
+    behind = waiting(live.kafka, done, plan.reads) if done or job else None
     if job is None:
         return Status(plan.job, "absent", behind, None, None)
     latest = cluster.checkpoints(job)["latest"].get("completed")

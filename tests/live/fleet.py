@@ -112,11 +112,19 @@ class Fleet:
         self.bindings.write_bytes((folder / "device_binding.csv").read_bytes())
 
     def submit(self, job: str, *arguments: object) -> None:
-        """Start a job from the earliest record, on the fleet's bindings file."""
+        """Start a job (such as `convert`, `sink lake`) from the earliest record, on the fleet's
+        bindings file."""
         told = [str(argument) for argument in arguments]
         start = [] if "--from-savepoint" in told else ["--start-at", "earliest"]
         odograph(
-            "submit", job, "--config", self.settings, "--bindings", self.bindings, *start, *told
+            "submit",
+            *job.split(),
+            "--config",
+            self.settings,
+            "--bindings",
+            self.bindings,
+            *start,
+            *told,
         )
 
     def stop(self, job: str) -> str:
