@@ -10,6 +10,7 @@ from typing import Any
 import fastavro
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas import load
 from schemas.arrow import UTC_MS, record_schema
@@ -45,8 +46,10 @@ def decode_minutes(raw: pa.RecordBatch, writers: WriterSchemas, bounds: Bounds) 
     values = raw.column("value")
     empty = np.flatnonzero(np.asarray(values.is_null()))
     emptied, refusals = _emptied(raw, empty)
-    filled = np.flatnonzero(np.asarray(values.is_valid()))
-    groups, bad = cut_frames(raw, filled, bounds)
+    framed = np.asarray(pc.starts_with(values, b"\0").fill_null(False))
+    for row in np.flatnonzero(~framed & np.asarray(values.is_valid())).tolist():
+        refusals.append(Refusal(row, "BAD_FRAMING", "no magic byte 0 in front"))
+    groups, bad = cut_frames(raw, np.flatnonzero(framed), bounds)
     refusals += bad
     parts = [FACTS.empty_table()]
     for bodies in groups:
@@ -58,6 +61,7 @@ def decode_minutes(raw: pa.RecordBatch, writers: WriterSchemas, bounds: Bounds) 
         good, bad = _decoded(bodies, json.dumps(writer))
         refusals += bad
         parts += [_facts(raw, rows, items) for rows, items in good]
+    refusals.sort(key=lambda refusal: refusal.row)
     dead = dead_letters(raw, refusals, "SINK", bounds.max_dead_letter_bytes)
     return Outcome(Minutes(pa.concat_tables(parts), emptied), dead)
 

@@ -14,18 +14,7 @@ from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
 from pipelines.graph import Batching, Graph
-from runners.flink.plan import Plan
-
-BUILT_BY = {
-    "convert": "pipelines.convert",
-    "aggregate": "pipelines.aggregate",
-    "sink-archive": "pipelines.archive_job",
-    "sink-lake": "pipelines.lake_job",
-    "sink-bigquery": "pipelines.rows",
-    "sink-elasticsearch": "pipelines.rows",
-    "sink-state": "pipelines.rows",
-}
-"""The module that builds each job; imported when it is wanted, because stores need libraries."""
+from runners.flink.plan import BUILT_BY, Plan
 
 
 def environment(plan: Plan) -> StreamExecutionEnvironment:

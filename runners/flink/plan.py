@@ -9,11 +9,21 @@ from pydantic import BaseModel, ConfigDict
 from connectors.archive_settings import ArchiveSettings
 from connectors.sink import DeliverySettings
 from pipelines.live import DEVICE_TOPICS, HOUR_MS, Live
-from runners.config import SINKS, BadArguments, Config
+from runners.config import BadArguments, Config
 from schemas import MESSAGE_TYPES
 
 SINK = "sink-"
-JOBS = ("convert", "aggregate", *(f"{SINK}{name}" for name in SINKS))
+BUILT_BY = {
+    "convert": "pipelines.convert",
+    "aggregate": "pipelines.aggregate",
+    "sink-archive": "pipelines.archive_job",
+    "sink-lake": "pipelines.lake_job",
+    "sink-bigquery": "pipelines.rows",
+    "sink-elasticsearch": "pipelines.rows",
+    "sink-state": "pipelines.rows",
+}
+"""The module that builds each job; imported when it is wanted, because stores need libraries."""
+JOBS = tuple(BUILT_BY)
 MINUTES_TOPIC = "vehicle-minutes"
 DEAD_LETTERS_TOPIC = "dead-letters"
 OF_MINUTES = ("lake", "bigquery", "elasticsearch")

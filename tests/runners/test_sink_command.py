@@ -1,0 +1,91 @@
+"""Sinks are submitted by name, each as a job of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runners.config import SINKS, load_config
+from runners.flink.plan import BUILT_BY, Plan
+
+SETTINGS = """\
+kafka: {bootstrap: "127.0.0.1:1"}
+flink: {url: "http://127.0.0.1:1", checkpoints: "s3://jobs/checkpoints"}
+stream: {batch_ms: 70}
+sinks:
+  archive: {folder: s3://archive}
+  elasticsearch: {hosts: ["http://127.0.0.1:1"], linger_ms: 500}
+  state: {}
+"""
+
+
+@pytest.fixture
+def settings(tmp_path):
+    path = tmp_path / "odograph.yaml"
+    path.write_text(SETTINGS)
+    return path
+
+
+def odograph(*words):
+    command = [sys.executable, "-m", "runners.command", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+def plan(settings, job):
+    return Plan(job=job, config=load_config(str(settings)), python=sys.executable)
+
+
+def test_a_sink_that_is_not_set_is_refused_with_those_that_are(settings):
+    code, told = odograph("submit", "sink", "bigquery", "--config", settings)
+    assert code == 2
+    assert "sinks.bigquery is not set" in told
+    assert "archive, elasticsearch, state" in told
+
+
+def test_status_without_a_cluster_is_a_dependency_that_failed(settings):
+    code, told = odograph("status", "--config", settings)
+    assert (code, "Flink at http://127.0.0.1:1 does not answer" in told) == (3, True)
+
+
+def test_each_sink_has_its_own_job_group_transactions_and_checkpoints(settings):
+    plans = [plan(settings, f"sink-{name}") for name in ("archive", "elasticsearch", "state")]
+    assert [one.job_name for one in plans] == [
+        "odograph-sink-archive",
+        "odograph-sink-elasticsearch",
+        "odograph-sink-state",
+    ]
+    for told in (
+        {one.live().source_properties()["group.id"] for one in plans},
+        {one.transactions for one in plans},
+        {one.checkpoints for one in plans},
+    ):
+        assert len(told) == 3
+
+
+def test_a_job_is_given_the_settings_of_its_store_alone(settings):
+    assert plan(settings, "sink-elasticsearch").live().store.hosts == ("http://127.0.0.1:1",)
+    assert plan(settings, "convert").live().store is None
+
+
+def test_rows_wait_as_long_as_the_store_says(settings):
+    assert plan(settings, "sink-elasticsearch").linger_ms == 500
+    assert plan(settings, "convert").linger_ms == 70
+
+
+def test_a_checkpoint_that_waits_for_a_store_does_not_stop_the_job(settings):
+    options = plan(settings, "sink-state").flink_options()
+    assert int(options["execution.checkpointing.tolerable-failed-checkpoints"]) > 1000
+    assert (
+        "execution.checkpointing.tolerable-failed-checkpoints"
+        not in plan(settings, "convert").flink_options()
+    )
+
+
+def test_every_store_has_a_job_that_some_module_builds():
+    built = {f"sink-{name}": BUILT_BY[f"sink-{name}"] for name in SINKS}
+    places = [Path(__file__).parents[2] / f"{name.replace('.', '/')}.py" for name in built.values()]
+    assert [place for place in places if not place.exists()] == []
