@@ -34,15 +34,15 @@ def prepare(path: str) -> None:
     The sink does the same when it starts; where there is all of it, nothing changes.
     """
     from connectors.elasticsearch.sink import ElasticsearchSink
-    from connectors.tables import TELEMETRY
+    from connectors.tables import TABLES
 
     settings = _meant(path)
     sink = ElasticsearchSink(settings)
     try:
-        sink.prepare(list(TELEMETRY.values()))
+        sink.prepare(list(TABLES.values()))
     finally:
         sink.close()
-    told = f"templates of {len(TELEMETRY)} tables and the index of vehicles are as declared"
+    told = f"templates of {len(TABLES)} tables and the index of vehicles are as declared"
     click.echo(f"elasticsearch {', '.join(settings.hosts)}: {told}")
 
 

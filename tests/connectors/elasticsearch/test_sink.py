@@ -2,8 +2,10 @@
 
 import urllib.error
 
+import pyarrow as pa
 import pytest
 
+from connectors.tables import MINUTES
 from tests.connectors.elasticsearch.rows import GPS, LOG, NOON, at, oracle, row, some, table_of
 
 
@@ -150,3 +152,20 @@ def test_nothing_is_written_of_nothing(store):
     assert (done.rows, done.size, done.refused.num_rows) == (0, 0, 0)
     with pytest.raises(urllib.error.HTTPError):
         store.ask("GET", f"telemetry-gps-{at(0):%Y.%m.%d}")
+
+
+def test_minutes_are_documents_of_their_day_too(store):
+    one = dict.fromkeys(MINUTES.revised.names)
+    one |= {field.name: 0 for field in MINUTES.revised if not field.nullable}
+    one |= {"vehicle_id": "V-1", "minute": at(60), "device_nos": ["T-1"], "gone": False}
+    one |= {"first_lat_deg": 37.5, "first_lon_deg": 127.0, "speed_max_kmh": 50.0}
+    sink = store.sink()
+    sink.prepare([MINUTES])
+    for revision in (4, 6, 5):
+        rows = pa.Table.from_pylist([{**one, "revision": revision}], schema=MINUTES.revised)
+        assert sink.write(MINUTES, rows).rows == 1
+    [((index, key), hit)] = store.documents("vehicle-minutes").items()
+    assert (index, key) == ("vehicle-minutes-2026.03.10", "V-1-2026-03-10T12:01:00.000Z")
+    assert (hit["_version"], hit["_source"]["revision"]) == (6, 6)
+    assert hit["_source"]["first_location"] == {"lat": 37.5, "lon": 127.0}
+    assert store.vehicle() is None

@@ -1,0 +1,94 @@
+"""The index of vehicles holds the newest of each, whoever writes in whatever order."""
+
+import json
+import threading
+
+import pytest
+
+from runners.stack.faults import Answer, LoseAnswer, Rewrite
+from tests.connectors.elasticsearch.rows import GPS, LOG, row, some, table_of
+
+
+def test_a_vehicle_is_one_document_of_what_all_its_uploads_say(store):
+    sink = store.sink()
+    said = {"ignition_on": True, "locked": False, "aux_battery_v": 12.5, "odometer_m": 1000}
+    sink.write(LOG, table_of(LOG, [row(LOG, "a", seconds=10, speed_kmh=1.0, **said)]))
+    sink.write(GPS, table_of(GPS, [row(GPS, "b", seconds=20, speed_kmh=2.0, lat_deg=38.0)]))
+    known = store.vehicle()
+    assert {name: known[name] for name in said} == said
+    assert (known["speed_kmh"], known["location"]["lat"]) == (2.0, 38.0)
+    assert known["ignition_time"] == "2026-03-10T12:00:10.000Z"
+    assert known["position_time"] == known["seen_time"] == "2026-03-10T12:00:20.000Z"
+
+
+def test_a_late_upload_never_turns_it_back(store):
+    sink = store.sink()
+    late = row(LOG, "b", seconds=5, speed_kmh=5.0, ignition_on=False, fuel_level_pct=40.0)
+    sink.write(LOG, table_of(LOG, [row(LOG, "a", seconds=10, speed_kmh=9.0, ignition_on=True)]))
+    sink.write(LOG, table_of(LOG, [late]))
+    known = store.vehicle()
+    assert (known["speed_kmh"], known["ignition_on"]) == (9.0, True)
+    assert known["fuel_level_pct"] == 40.0
+
+
+def test_only_the_newest_of_a_vehicle_is_sent_and_nothing_twice(store, proxy):
+    sent = []
+
+    def count(body):
+        sent.append(len(json.loads(body)["items"]))
+        return body
+
+    sink, rows = store.sink(), some(GPS, 300)
+    proxy.rule("POST", "/_bulk", Rewrite(count))
+    sink.write(GPS, rows)
+    sink.write(GPS, rows)
+    assert sent == [300, 1, 300]
+
+
+def test_vehicles_are_found_on_the_map_and_by_state(store):
+    rows = [row(LOG, "a", locked=True), row(LOG, "b", vehicle_id="V-2", locked=False, lat_deg=35.0)]
+    store.sink().write(LOG, table_of(LOG, rows))
+    store.ask("POST", "vehicles/_refresh")
+
+    def found(query):
+        hits = store.ask("POST", "vehicles/_search", {"query": query})["hits"]["hits"]
+        return [hit["_id"] for hit in hits]
+
+    assert found({"term": {"locked": True}}) == ["V-1"]
+    around = {"distance": "10km", "location": {"lat": 35.0, "lon": 127.0}}
+    assert found({"geo_distance": around}) == ["V-2"]
+
+
+@pytest.mark.parametrize("fault", [Answer(503), Answer(429), LoseAnswer()], ids=repr)
+def test_a_fault_leaves_the_newest(store, proxy, fault):
+    sink = store.sink()
+    sink.write(LOG, table_of(LOG, [row(LOG, "a", seconds=1, speed_kmh=1.0)]))
+    proxy.rule("POST", "_bulk|_mget", fault, first=2, times=3)
+    done = sink.write(LOG, table_of(LOG, [row(LOG, "b", seconds=2, speed_kmh=2.0)]))
+    assert (done.rows, done.retries, done.refused.num_rows) == (1, 3, 0)
+    assert store.vehicle()["speed_kmh"] == 2.0
+
+
+def test_writers_beside_each_other_end_at_the_newest(store):
+    sinks = [store.sink(max_retries=100) for _ in range(4)]
+    failed = []
+
+    def write(place):
+        try:
+            for second in range(place, 24, 4):
+                field = ("speed_kmh", "odometer_m", "aux_battery_v", "fuel_level_pct")[place]
+                one = row(LOG, f"m{second}", seconds=second, **{field: second})
+                sinks[place].write(LOG, table_of(LOG, [one]))
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=[place]) for place in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert failed == []
+    known = store.vehicle()
+    said = [known[name] for name in ("speed_kmh", "odometer_m", "aux_battery_v", "fuel_level_pct")]
+    assert said == [20, 21, 22, 23]
+    assert known["seen_row"] == "m23-0"
