@@ -34,7 +34,7 @@ class Live:
     lateness_ms: int = 24 * HOUR_MS
     outage_ms: int = 24 * HOUR_MS
     revise_after_ms: int = 5000
-    minutes_every_ms: int = 1000
+    minutes_every_ms: int = 10_000
     transaction_timeout_ms: int = 900_000
 
     @property

@@ -80,7 +80,7 @@ class StreamConfig(BaseModel):
     lateness_hours: PositiveFloat = 24
     outage_hours: PositiveFloat = 24
     revise_after_s: PositiveFloat = 5
-    minutes_every_ms: PositiveInt = 1000
+    minutes_every_ms: PositiveInt = 10_000
 
 
 class SinksConfig(BaseModel):

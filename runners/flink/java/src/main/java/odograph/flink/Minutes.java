@@ -19,7 +19,8 @@ import org.apache.flink.table.data.StringData;
  * they come. Of every minute that changed all partials go on together, with a growing revision, not
  * more often than every {@code everyMs}; where none is left, a row without message goes on.
  *
- * <p>Minutes at hand are kept in memory and become state when a checkpoint is taken or room is
+ * <p>Minutes at hand are kept in memory, up to a share of the heap that leaves room even when all
+ * tasks of the step are in one process, and become state when a checkpoint is taken or room is
  * needed for others.
  */
 public final class Minutes extends Flushed implements OneInputStreamOperator<RowData, byte[]> {
@@ -42,21 +43,29 @@ public final class Minutes extends Flushed implements OneInputStreamOperator<Row
       new Layout("vehicle_id:string,minute:long,revision:int,changed_ms:long,partials:bytes");
   private static final Layout PARTIALS =
       new Layout("message_id:string,device_no:string,version:long,partial:bytes?");
-  private static final long ROOM_BYTES = 64 << 20;
+  private static final int SHARE_OF_HEAP = 6;
   private static final int OVERHEAD_BYTES = 200;
 
   private final long keepMs;
   private final int maxRows;
+  private final int shareOfHeap;
   private transient ValueState<RowData> held;
   private transient Map<String, Minute> atHand;
   private transient long bytesAtHand;
+  private transient long roomBytes;
   private transient Set<String> changed;
   private transient BlockWriter kept;
 
   public Minutes(long keepMs, int maxRows, long everyMs) {
+    this(keepMs, maxRows, everyMs, SHARE_OF_HEAP);
+  }
+
+  /** Minutes at hand take one part of the heap in {@code shareOfHeap}. */
+  Minutes(long keepMs, int maxRows, long everyMs, int shareOfHeap) {
     super(new Layout(CHANGED), everyMs);
     this.keepMs = keepMs;
     this.maxRows = maxRows;
+    this.shareOfHeap = shareOfHeap;
   }
 
   /** A row of {@link #LAYOUT}. */
@@ -76,6 +85,8 @@ public final class Minutes extends Flushed implements OneInputStreamOperator<Row
     held = getRuntimeContext().getState(new Memory(keepMs).value("minute", HELD));
     atHand = new LinkedHashMap<>(1024, 0.75f, true);
     bytesAtHand = 0;
+    int tasks = getRuntimeContext().getTaskInfo().getNumberOfParallelSubtasks();
+    roomBytes = Runtime.getRuntime().maxMemory() / shareOfHeap / tasks;
     changed = new LinkedHashSet<>();
     kept = new BlockWriter(PARTIALS);
   }
@@ -123,7 +134,7 @@ public final class Minutes extends Flushed implements OneInputStreamOperator<Row
 
   private void makeRoom() throws Exception {
     Iterator<Map.Entry<String, Minute>> oldest = atHand.entrySet().iterator();
-    while (bytesAtHand > ROOM_BYTES && oldest.hasNext()) {
+    while (bytesAtHand > roomBytes && oldest.hasNext()) {
       Map.Entry<String, Minute> one = oldest.next();
       keep(one.getKey(), one.getValue());
       bytesAtHand -= one.getValue().bytes;
