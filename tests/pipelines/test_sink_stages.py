@@ -40,7 +40,7 @@ class Store:
 
     rows: list = field(default_factory=list)
     prepared: list = field(default_factory=list)
-    refuses: str = ""
+    refuses: str = "nobody"
     away: bool = False
 
     def prepare(self, tables):
@@ -49,7 +49,7 @@ class Store:
     def write(self, table, rows):
         if self.away:
             raise DependencyFailed("the store is away")
-        bad = [row["device_no"] == self.refuses for row in rows.to_pylist()]
+        bad = [row.get("device_no") == self.refuses for row in rows.to_pylist()]
         letters = refused("test", table, rows.filter(pa.array(bad)), ["no"] * sum(bad))
         self.rows += [(table.name, row) for row in rows.to_pylist()]
         return Written(rows.num_rows - sum(bad), 10 * rows.num_rows, 2, letters)

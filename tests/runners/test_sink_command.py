@@ -85,6 +85,12 @@ def test_a_checkpoint_that_waits_for_a_store_does_not_stop_the_job(settings):
     )
 
 
+def test_the_archive_makes_checkpoints_as_often_as_it_is_to_write(settings):
+    name = "execution.checkpointing.interval"
+    assert plan(settings, "sink-archive").flink_options()[name] == "180s"
+    assert plan(settings, "sink-state").flink_options()[name] == "10s"
+
+
 def test_every_store_has_a_job_that_some_module_builds():
     built = {f"sink-{name}": BUILT_BY[f"sink-{name}"] for name in SINKS}
     places = [Path(__file__).parents[2] / f"{name.replace('.', '/')}.py" for name in built.values()]
