@@ -11,7 +11,8 @@ from confluent_kafka.admin import AdminClient
 
 from runners.stack import java
 from runners.stack.artefacts import PINS, kept, maven_jars, run
-from runners.stack.processes import LOOPBACK, Process, require_free
+from runners.stack.one_process import OneProcess
+from runners.stack.processes import LOOPBACK, require_free
 
 VERSION = "4.1.1"
 PROPERTIES = """\
@@ -39,26 +40,14 @@ log.retention.hours=48
 
 
 @dataclass(frozen=True)
-class Kafka:
+class Kafka(OneProcess):
     """A Kafka node whose data lie in `folder`; it uses `port` and the next one."""
 
-    folder: Path
-    cache: Path
     port: int = 9092
     heap_mb: int = 512
 
     name: ClassVar[str] = "kafka"
     span: ClassVar[int] = 2
-
-    @property
-    def process(self) -> Process:
-        """The broker's process."""
-        return Process(self.name, self.folder)
-
-    @property
-    def processes(self) -> list[Process]:
-        """All processes of the server."""
-        return [self.process]
 
     @property
     def address(self) -> str:
@@ -104,14 +93,6 @@ class Kafka:
                 return False
 
         self.process.wait(healthy, timeout_s)
-
-    def stop(self) -> None:
-        """Shut down in order."""
-        self.process.stop()
-
-    def kill(self) -> None:
-        """Kill -9."""
-        self.process.kill()
 
     def _write_settings(self) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)

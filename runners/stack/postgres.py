@@ -15,7 +15,8 @@ import psycopg
 
 from connectors.files import DependencyFailed
 from runners.stack.artefacts import run
-from runners.stack.processes import LOOPBACK, Process, require_free
+from runners.stack.one_process import OneProcess
+from runners.stack.processes import LOOPBACK, require_free
 
 VERSION = 15
 PROGRAMS = Path(f"/usr/lib/postgresql/{VERSION}/bin")
@@ -24,25 +25,13 @@ DATABASE, USER = "fleet", "odograph"
 
 
 @dataclass(frozen=True)
-class Postgres:
+class Postgres(OneProcess):
     """A database server whose data lie in `folder`; it uses `port`."""
 
-    folder: Path
-    cache: Path
     port: int = 5432
 
     name: ClassVar[str] = "postgres"
     span: ClassVar[int] = 1
-
-    @property
-    def process(self) -> Process:
-        """The server's process."""
-        return Process(self.name, self.folder)
-
-    @property
-    def processes(self) -> list[Process]:
-        """All processes of the server."""
-        return [self.process]
 
     @property
     def address(self) -> str:

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from runners.stack import java
 from runners.stack.artefacts import PINS, kept, maven_archive
-from runners.stack.processes import LOOPBACK, Process, require_free
+from runners.stack.one_process import OneProcess, serves
+from runners.stack.processes import LOOPBACK, require_free
 
 VERSION = "3.3.3"
 API = "/apis/ccompat/v7"
 
 
 @dataclass(frozen=True)
-class Registry:
+class Registry(OneProcess):
     """A schema registry whose data lie in `folder`; it uses `port` and the next one."""
 
-    folder: Path
-    cache: Path
     port: int = 8085
     heap_mb: int = 256
 
     name: ClassVar[str] = "registry"
     span: ClassVar[int] = 2
-
-    @property
-    def process(self) -> Process:
-        """The registry's process."""
-        return Process(self.name, self.folder)
-
-    @property
-    def processes(self) -> list[Process]:
-        """All processes of the server."""
-        return [self.process]
 
     @property
     def address(self) -> str:
@@ -72,20 +59,4 @@ class Registry:
 
     def ready(self, timeout_s: float = 90) -> None:
         """Wait until it lists its subjects."""
-
-        def healthy() -> bool:
-            try:
-                with urllib.request.urlopen(f"{self.address}/subjects", timeout=2):
-                    return True
-            except (urllib.error.URLError, OSError):
-                return False
-
-        self.process.wait(healthy, timeout_s)
-
-    def stop(self) -> None:
-        """Shut down in order."""
-        self.process.stop()
-
-    def kill(self) -> None:
-        """Kill -9."""
-        self.process.kill()
+        self.process.wait(lambda: serves(f"{self.address}/subjects"), timeout_s)

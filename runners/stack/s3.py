@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +10,8 @@ from typing import ClassVar
 import pyarrow.fs
 
 from runners.stack.artefacts import PINS, go_program, kept
-from runners.stack.processes import LOOPBACK, Process, require_free
+from runners.stack.one_process import OneProcess, serves
+from runners.stack.processes import LOOPBACK, require_free
 
 VERSION = "1.8.0"
 PACKAGE = "github.com/versity/versitygw/cmd/versitygw"
@@ -26,25 +25,13 @@ region = {region}
 
 
 @dataclass(frozen=True)
-class S3:
+class S3(OneProcess):
     """An S3 server whose data lie in `folder`; it uses `port`."""
 
-    folder: Path
-    cache: Path
     port: int = 7070
 
     name: ClassVar[str] = "s3"
     span: ClassVar[int] = 1
-
-    @property
-    def process(self) -> Process:
-        """The server's process."""
-        return Process(self.name, self.folder)
-
-    @property
-    def processes(self) -> list[Process]:
-        """All processes of the server."""
-        return [self.process]
 
     @property
     def address(self) -> str:
@@ -97,15 +84,7 @@ class S3:
 
     def ready(self, timeout_s: float = 60) -> None:
         """Wait until it says that it is healthy."""
-
-        def healthy() -> bool:
-            try:
-                with urllib.request.urlopen(f"{self.address}/healthz", timeout=2):
-                    return True
-            except (urllib.error.URLError, OSError):
-                return False
-
-        self.process.wait(healthy, timeout_s)
+        self.process.wait(lambda: serves(f"{self.address}/healthz"), timeout_s)
 
     def make_bucket(self, name: str) -> None:
         """Make a bucket; nothing happens to one that exists."""
@@ -119,11 +98,3 @@ class S3:
             allow_bucket_creation=True,
         )
         store.create_dir(name)
-
-    def stop(self) -> None:
-        """Shut down in order."""
-        self.process.stop()
-
-    def kill(self) -> None:
-        """Kill -9."""
-        self.process.kill()
