@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from connectors.files import Changed, Folder
+from connectors.files import Changed, DependencyFailed, Folder
 from connectors.lake import aligned, parquet_writer
 from connectors.lake_merged import (
     SOURCE,
@@ -29,6 +29,7 @@ from connectors.lake_merged import (
 
 ROWS = 250_000
 """Rows of a row group."""
+ATTEMPTS = 20
 FEW = 8
 SHARE = 4
 """A merged object is written again for so many new objects, or for such a share of its size."""
@@ -64,6 +65,24 @@ def compact(lake: Folder, before: date, settled: datetime, least_bytes: int) -> 
     return done
 
 
+def take_out(lake: Folder, place: str) -> None:
+    """Take out of the merged objects of `table/date=…/hour=…` the rows of sources that have an
+    object of their own, so that a reader of all objects finds them once. Raises DependencyFailed,
+    also where others write the same objects again and again."""
+    table = place.partition("/")[0]
+    for _ in range(ATTEMPTS if table in SOURCE else 0):
+        hour = Hour.of(lake.child(place).names())
+        merging = _Merging(lake, table, place, "", 0, Compacted())
+        try:
+            for name in hour.merged if hour.sources else ():
+                merging.write(hour, name, [])
+        except Changed:
+            continue
+        return
+    if table in SOURCE:
+        raise DependencyFailed(f"{lake.uri}/{place}: others wrote it {ATTEMPTS} times meanwhile")
+
+
 def _hours(lake: Folder, table: str, before: date) -> dict[str, list[tuple[str, int]]]:
     found: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for name, size in lake.child(table).names():
@@ -95,7 +114,7 @@ class _Merging:
 
     def run(self, hour: Hour) -> None:
         """Merge what is worth it, and take out of merged objects what others replace."""
-        changed = [self._write(hour, name, more) for name, more in self._plan(hour)]
+        changed = [self.write(hour, name, more) for name, more in self._plan(hour)]
         self.done.hours += any(changed)
 
     def _plan(self, hour: Hour) -> Iterator[tuple[str, list[str]]]:
@@ -128,7 +147,7 @@ class _Merging:
                 part, size = [], 0
         yield part
 
-    def _write(self, hour: Hour, name: str, more: list[str]) -> bool:
+    def write(self, hour: Hour, name: str, more: list[str]) -> bool:
         """Write a merged object with `more` sources and without the rows of those that have an
         object of their own; then let its sources go. Raises Changed where another wrote it."""
         before = self._read([name])

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from connectors.files import Folder
 from connectors.lake_merged import SOURCE, Hour, held
 
+TABLES = (*SOURCE, "vehicle_minutes")
 PARTITIONS = "hive_partitioning = true, hive_types = {'date': DATE, 'hour': INTEGER}"
 
 

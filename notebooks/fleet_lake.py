@@ -7,6 +7,8 @@ from pathlib import Path
 
 import duckdb
 
+from connectors import files
+from connectors.lake_read import duckdb_source
 from schemas import MESSAGE_TYPES
 from schemas.arrow import record_schema, telemetry_schema
 
@@ -83,11 +85,7 @@ class Day:
         return next((self.lake / table).glob(f"{folder}/*/*.parquet"), None) is not None
 
     def _day_of(self, table: str, day: date) -> str:
-        objects = str(self.lake.resolve() / table / f"date={day}" / "*" / "*.parquet")
-        return (
-            f"read_parquet('{objects.replace(chr(39), chr(39) * 2)}', union_by_name = true,"
-            " hive_partitioning = true, hive_types = {'date': DATE, 'hour': INTEGER})"
-        )
+        return duckdb_source(files.folder(str(self.lake), files.S3Settings()), table, day)
 
 
 def _date_of(folder: Path) -> date:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from connectors.archive import ArchiveObject
 from connectors.blocks import Block
+from connectors.lake_compact import take_out
 from pipelines import ledger as ledgers
 from pipelines.batches import BatchCoder as BatchCoder
 from pipelines.job import Job, Scanned
@@ -63,10 +64,18 @@ def build(
         | "merge minutes" >> beam.Map(merge_with, job)
         | "vehicle minutes" >> beam.CombineGlobally(sum)
     )
+    tidied = (
+        settled
+        | "changed folders" >> beam.FlatMap(lambda done: done.places)
+        | "each folder once" >> beam.Distinct()
+        | "tidy" >> beam.Map(tidy_with, job)
+        | "tidied folders" >> beam.combiners.Count.Globally()
+    )
+    sides = (beam.pvalue.AsSingleton(merged), beam.pvalue.AsSingleton(tidied))
     return (
         settled
         | "ledger" >> beam.CombineGlobally(Ledger())
-        | "finish" >> beam.Map(finish, beam.pvalue.AsSingleton(merged), job)
+        | "finish" >> beam.Map(finish, *sides, job)
     )
 
 
@@ -88,8 +97,14 @@ def merge_with(hour: int, job: Job) -> int:
     return merge_minutes(job, hour)
 
 
-def finish(ledger: dict[str, Any], minutes: int, job: Job) -> dict[str, Any]:
-    """The ledger, complete once all minutes are written; nothing is left to do then."""
+def tidy_with(place: str, job: Job) -> None:
+    """Step 4 on one folder of a table: merged objects there give way to what was settled."""
+    take_out(job.tables, place)
+
+
+def finish(ledger: dict[str, Any], minutes: int, _: int, job: Job) -> dict[str, Any]:
+    """The ledger, complete once all minutes are written and all folders tidied; nothing is left to
+    do then."""
     job.state.finish()
     return {**ledger, "vehicle_minutes": minutes}
 

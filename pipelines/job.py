@@ -12,7 +12,8 @@ from connectors.bindings import Terminals, load_bindings
 from connectors.blocks import BLOCK, SCHEME
 from connectors.files import DependencyFailed, Folder, S3Settings, folder
 from connectors.registry import RegistrySchemas
-from connectors.settings import KafkaSettings, RegistrySettings
+from connectors.settings import DatabaseSettings, KafkaSettings, RegistrySettings
+from connectors.sink import DeliverySettings
 from connectors.state import State
 from schemas import MESSAGE_TYPES
 from transforms.decode import Decoder
@@ -52,7 +53,7 @@ def _terminals(path: str, settings: S3Settings) -> Terminals:
 class Job:
     """One backfill: where from, where to, by which rules. Uris as the user wrote them; `archive`
     may be `kafka://` and the brokers, which `kafka` says how to speak to; `block` is how many
-    offsets are one block of it."""
+    offsets are one block of it. Facts also go to `stores`, as known at `known_ms` (epoch ms)."""
 
     archive: str
     bindings: str
@@ -67,6 +68,9 @@ class Job:
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     block: int = BLOCK
+    stores: tuple[DeliverySettings, ...] = ()
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    known_ms: int = 0
 
     @property
     def live(self) -> bool:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from connectors.blocks import Block, read_block, remainder
 from connectors.kafka import begin_offsets
 from connectors.kafka_read import OffsetsGone
 from connectors.lake import TableWriter
+from connectors.lake_compact import take_out
 from connectors.state import ObjectRecord, Reached
 from pipelines.job import Job
-from pipelines.lake_objects import STATE, begin, by_line, finish
+from pipelines.lake_objects import STATE, begin, by_line, finish, places_of
 from pipelines.scan import by_type, widened
 from transforms.bind import Bindings
 from transforms.block_rows import Told, verdicts_on
@@ -91,6 +93,12 @@ def write_records(job: Job, records: Records, told: Told, core: Core) -> Wrote:
     )
 
 
+def _day_before(hour: str) -> str:
+    """`yyyy-MM-dd` of the day before an arrival hour (yyyyMMddHH): what happened earlier may have
+    been merged."""
+    return (datetime.strptime(hour, "%Y%m%d%H") - timedelta(days=1)).strftime("%Y-%m-%d")
+
+
 class _Object:
     """One archive object's worth of a block on its way into the lake. Its facts stand when its
     `with` block has ended."""
@@ -141,6 +149,9 @@ class _Object:
         job = self._job
         job.state.write_register(self._one.name, self._register)
         finish(job, self._record, self._before, by_line(self._verdicts))
+        for place in sorted(places_of(self._record, self._before)):
+            if _day_before(self._one.hour) > place.rpartition("date=")[2]:
+                take_out(job.tables, place)
         job.state.end(self._one.name)
 
     def __enter__(self) -> _Object:

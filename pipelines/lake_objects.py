@@ -45,3 +45,9 @@ def finish(
             let_go(job.tables, stale)
     job.state.write_verdicts(record.name, verdicts)
     job.state.write_record(record)
+
+
+def places_of(record: ObjectRecord, before: ObjectRecord | None) -> set[str]:
+    """Folders of tables that an object has or had files in."""
+    files = {*record.files, *(before.files if before else ())}
+    return {name.rpartition("/")[0] for name in files if not name.startswith(STATE)}

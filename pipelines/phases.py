@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from connectors.archive import ArchiveObject
+from connectors.lake_compact import take_out
 from pipelines import ledger
 from pipelines.job import Job, Scanned
 from pipelines.parcels import Parcels
@@ -68,12 +69,15 @@ def run(job: Job, sources: Iterable[ArchiveObject], spread: Spread) -> dict[str,
     for found in phase("judge", tasks, context.names):
         for name, piece in found:
             pieces.setdefault(name, []).append(piece)
-    sums, hours = ledger.nothing(), set()
+    sums, hours, places = ledger.nothing(), set(), set()
     for settled in phase("settle", _settlings(scanned, pieces)):
         if settled is not None:
             sums = ledger.add(sums, settled)
             hours |= settled.hours
+            places |= settled.places
     minutes = sum(phase("minutes", sorted(hours)))
+    for _ in phase("tidy", sorted(places)):
+        pass
     job.state.finish()
     return {**ledger.ledger(sums), "vehicle_minutes": minutes}
 
@@ -140,9 +144,15 @@ def minutes(job: Job, hour: int, _: None) -> int:
     return merge_minutes(job, hour)
 
 
+def tidy(job: Job, place: str, _: None) -> None:
+    """Merged objects of a folder of a table give way to what was settled."""
+    take_out(job.tables, place)
+
+
 PHASES: dict[str, Callable[[Job, Any, Any], Any]] = {
     "read": read,
     "judge": judge,
     "settle": settle,
     "minutes": minutes,
+    "tidy": tidy,
 }

@@ -20,9 +20,11 @@ from connectors.blocks import Block
 from connectors.kafka import begin_offsets
 from connectors.lake import TableWriter, rewrite
 from connectors.state import BUCKETS, ObjectRecord
+from connectors.tables import TELEMETRY
+from pipelines.backfill_stores import Delivery, deliver_hour, refused_name, rows_before
 from pipelines.job import Job, Scanned
 from pipelines.lake_minutes import object_of
-from pipelines.lake_objects import STATE, begin, by_line, finish
+from pipelines.lake_objects import STATE, begin, by_line, finish, places_of
 from pipelines.scan import Spool, scan
 from transforms.arrays import single
 from transforms.judge import judge
@@ -85,9 +87,11 @@ def judge_terminals(
 
 @dataclass
 class SettledObject:
-    """What settling did: hours whose minutes changed, and the object's line of the ledger."""
+    """What settling did: hours whose minutes changed, folders of tables that did, and the object's
+    line of the ledger."""
 
     hours: set[int] = field(default_factory=set)
+    places: set[str] = field(default_factory=set)
     counts: dict[str, int] = field(default_factory=dict)
     key: tuple[str, int, str] = ("", 0, "")
     broken: tuple[str, str] | None = None
@@ -115,19 +119,23 @@ def settle_object(
         scanned = again[0]
     one = scanned.one
     counts = dict.fromkeys(COUNTS, 0)
-    spool = Spool(job, one)
+    spool, delivery = Spool(job, one), Delivery(job)
     with (
+        TableWriter(job.tables, refused_name(one.lake_name), job.zone) as refused,
         TableWriter(job.tables, one.lake_name, job.zone) as facts,
         job.state.partials_writer(one.stem, job.zone) as partials,
     ):
         for prepared in spool.take():
             settled = settle(prepared, verdicts, job.terminals.bindings, job.rules)
             facts.write(f"telemetry_{settled.message_type}", settled.telemetry, settled.event_ms)
+            delivery.put(TELEMETRY[settled.message_type], settled.telemetry)
             minute_ms = np.asarray(settled.partials.column("minute").cast(pa.int64()))
             partials.write("partials", settled.partials, minute_ms)
             counts["good"] += settled.good
             counts["samples"] += settled.telemetry.num_rows
-        record = _record(job, scanned, facts, partials)
+        delivery.gone(rows_before(job, name, before.files if before else ()))
+        refused.write_hour("dead_letters", delivery.letters(), int(one.hour))
+        record = _record(job, scanned, [*facts.files, *refused.files], partials)
         begin(job, record, before)
     finish(job, record, before, verdicts)
     spool.drop()
@@ -138,7 +146,7 @@ def settle_object(
     hours = set(partials.hours) | set(before.hours if before else [])
     broken = (name, scanned.broken) if scanned.broken else None
     key = (one.topic, one.partition, one.hour)
-    return SettledObject(hours, counts, key, broken, own)
+    return SettledObject(hours, places_of(record, before), counts, key, broken, own)
 
 
 def _bools(column: pa.Array) -> np.ndarray:
@@ -162,8 +170,8 @@ def _origin(job: Job, before: ObjectRecord | None) -> tuple[Job, ArchiveObject |
     return (again, block) if is_held else None
 
 
-def _record(job: Job, scanned: Scanned, facts: TableWriter, partials: TableWriter) -> ObjectRecord:
-    files = sorted([*facts.files, *scanned.files, *(STATE + name for name in partials.files)])
+def _record(job: Job, scanned: Scanned, facts: list[str], partials: TableWriter) -> ObjectRecord:
+    files = sorted([*facts, *scanned.files, *(STATE + name for name in partials.files)])
     hours, offsets = sorted(partials.hours), list(scanned.offsets)
     types = list(scanned.types)
     return ObjectRecord(scanned.one.name, job.archive, types, files, hours, offsets)
@@ -185,5 +193,6 @@ def merge_minutes(job: Job, hour: int) -> int:
             merged.append(merge(pa.concat_tables(chosen)))
     table = pa.concat_tables(merged).combine_chunks() if merged else merge(pa.table({}))
     ordered = table.sort_by([("vehicle_id", "ascending"), ("minute", "ascending")])
+    deliver_hour(job, object_of(hour), ordered)
     rewrite(job.tables, object_of(hour), ordered)
     return int(table.num_rows)

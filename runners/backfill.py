@@ -50,8 +50,9 @@ def run_backfill(
     beam_args: Sequence[str] = (),
     on_start: Callable[[int, str], None] | None = None,
     offsets: Spans | None = None,
+    stores: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Read an archive into a lake and return the ledger. `archive` may be `kafka://host:port,…`:
+    """Read an archive into a lake, and other `stores`, and return the ledger. `archive` may be `kafka://host:port,…`:
     then device topics are read, what arrived from `start` to `end`, or `offsets` of them.
 
     Raises BadArguments, BadBindings or DependencyFailed. `on_start` is told the number of
@@ -67,7 +68,7 @@ def run_backfill(
     if not archive.startswith(SCHEME):
         archive = checked_archive(archive, config.s3.settings())
     with spool_of(config, lake, _is_local(options)) as spool:
-        job = job_of(archive, bindings, lake, spool, wanted, config)
+        job = job_of(archive, bindings, lake, spool, wanted, config, stores)
         listing = listing_of(job, start, end, offsets)
         with alone(job.tables, spool):
             if on_start:

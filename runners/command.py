@@ -17,9 +17,13 @@ import click
 
 from connectors.files import DependencyFailed
 from connectors.settings import BadSettings
+from runners.backfill_options import Ends, sorted_out, to_option
+from runners.bigquery_command import bigquery
 from runners.config import BadArguments, BadConfig, Config, load_config
 from runners.database_command import database
+from runners.elasticsearch_command import elasticsearch
 from runners.flink_command import jobs, submit
+from runners.lake_command import lake as lake_group
 from runners.schemas_command import schemas
 from runners.screen import Instant, bar, console, zoned
 from runners.simulate_command import simulate
@@ -50,6 +54,9 @@ odograph.add_command(stack)
 odograph.add_command(topics)
 topics.add_command(tail)
 odograph.add_command(database)
+odograph.add_command(bigquery)
+odograph.add_command(elasticsearch)
+odograph.add_command(lake_group)
 odograph.add_command(schemas)
 
 
@@ -61,7 +68,7 @@ odograph.add_command(schemas)
 @click.option("--lake", required=True, help="Folder or s3:// prefix of the tables.")
 @click.option("--types", default="", help="Only these, such as gps,log [all].")
 @click.option("--from", "start", type=Instant(), help="First arrival hour to read.")
-@click.option("--to", "end", type=Instant(), help="End of arrival, exclusive; or now.")
+@to_option
 @click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML settings.")
 @click.option("--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Write it here.")
 @click.option("--runner", default="DirectRunner", show_default=True, help="Any Beam runner.")
@@ -74,7 +81,7 @@ def backfill(
     lake: str,
     types: str,
     start: datetime | None,
-    end: datetime | None,
+    ends: tuple[Ends, ...],
     config_path: str | None,
     ledger: Path | None,
     runner: str,
@@ -91,6 +98,7 @@ def backfill(
         from runners.report import report
     place, spans = source(archive, brokers, offsets, config)
     wanted = [name.strip() for name in types.split(",") if name.strip()]
+    end, stores = sorted_out(ends)
     with watching() as watch:
         result = run_backfill(
             place,
@@ -103,6 +111,7 @@ def backfill(
             ["--runner", runner, *beam_args],
             watch,
             spans,
+            stores,
         )
     report(result, lake, ledger)
 

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from runners.backfill_options import Ends, sorted_out, to_option
 from runners.config import SINKS, BadArguments, Config, load_config
 from runners.flink.cluster import Cluster, Job
 from runners.flink.plan import JOBS, SINK
@@ -143,7 +144,7 @@ for _name in SINKS:
 @click.option("--lake", required=True, help="Folder or s3:// prefix of the tables.")
 @click.option("--types", default="", help="Only these, such as gps,log [all].")
 @click.option("--from", "start", type=Instant(), help="First arrival hour to read.")
-@click.option("--to", "end", type=Instant(), help="End of arrival, exclusive; or now.")
+@to_option
 @click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML settings.")
 @click.option("--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Write it here.")
 @at
@@ -155,7 +156,7 @@ def submit_backfill(
     lake: str,
     types: str,
     start: datetime | None,
-    end: datetime | None,
+    ends: tuple[Ends, ...],
     config_path: str | None,
     ledger: Path | None,
     url: str | None,
@@ -173,6 +174,7 @@ def submit_backfill(
 
     config = load_config(config_path)
     wanted = [name.strip() for name in types.split(",") if name.strip()]
+    end, stores = sorted_out(ends)
     order = plan(
         archive,
         bindings,
@@ -183,6 +185,7 @@ def submit_backfill(
         config,
         python or str(flink_python()),
         parallelism,
+        stores,
     )
     report(run(order, _cluster(config, url)), lake, ledger)
 

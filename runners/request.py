@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import Any
 from connectors.archive import Listing, list_objects
 from connectors.blocks import BLOCK, SCHEME, Blocks, Spans, list_blocks, parse_ranges, spans_between
 from connectors.files import DependencyFailed, S3Settings, folder
+from connectors.sink import DeliverySettings
 from connectors.state import Reached
 from pipelines.job import Job
 from runners.alone import SPOOL_PREFIX
@@ -20,6 +22,8 @@ from runners.config import BadArguments, Config
 from schemas import MESSAGE_TYPES
 
 LEDGER = "ledger.json"
+LAKE = "lake"
+STORES = (LAKE, "bigquery", "elasticsearch", "state")
 
 
 def source(
@@ -62,8 +66,30 @@ def checked_span(start: datetime | None, end: datetime | None) -> None:
         raise BadArguments(f"--from {start.isoformat()} is not before --to {end.isoformat()}")
 
 
+def stores_of(names: Sequence[str], config: Config) -> tuple[DeliverySettings, ...]:
+    """Settings of the stores besides the lake that facts shall go to. Raises BadArguments."""
+    unknown = [name for name in names if name not in STORES]
+    if unknown:
+        raise BadArguments(f"--to {unknown[0]!r}: expected some of {', '.join(STORES)}")
+    if names and LAKE not in names:
+        raise BadArguments(
+            f"--to {','.join(names)}: say {LAKE} too, without it nobody knows what a row was before"
+        )
+    found = config.sinks.configured()
+    absent = [name for name in names if name != LAKE and name not in found]
+    if absent:
+        raise BadArguments(f"--to {absent[0]}: sinks.{absent[0]} of the settings is not set")
+    return tuple(found[name] for name in STORES if name in names and name != LAKE)
+
+
 def job_of(
-    archive: str, bindings: str, lake: str, spool: str, types: tuple[str, ...], config: Config
+    archive: str,
+    bindings: str,
+    lake: str,
+    spool: str,
+    types: tuple[str, ...],
+    config: Config,
+    stores: Sequence[str] = (),
 ) -> Job:
     """The job. Raises BadBindings or DependencyFailed where its bindings cannot be read."""
     job = Job(
@@ -80,6 +106,9 @@ def job_of(
         kafka=config.kafka,
         registry=config.registry,
         block=config.sinks.lake.flush_size if config.sinks.lake else BLOCK,
+        stores=stores_of(stores, config),
+        database=config.bindings_database,
+        known_ms=time.time_ns() // 1_000_000,
     )
     _ = job.terminals
     return job

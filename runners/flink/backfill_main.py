@@ -38,9 +38,8 @@ def tell(phase: str, items: int, job: str) -> None:
 def ledger_of(backfill: Backfill) -> dict[str, Any]:
     """Run it. Raises what a local backfill raises."""
     given = backfill
-    job = job_of(
-        given.archive, given.bindings, given.lake, given.spool, given.types, given.config
-    )
+    places = (given.archive, given.bindings, given.lake, given.spool)
+    job = job_of(*places, given.types, given.config, given.stores)
     listing = listing_of(job, given.start, given.end)
     workers = Workers(environment(given), job, given.parallelism, given.name, tell)
     try:

@@ -20,7 +20,7 @@ from runners.alone import alone
 from runners.config import BadArguments, Config
 from runners.flink.client import client, told
 from runners.flink.cluster import Cluster
-from runners.request import checked_archive, checked_span, spool_of, wanted_types
+from runners.request import checked_archive, checked_span, spool_of, stores_of, wanted_types
 from runners.screen import counting
 
 MAIN = Path(__file__).parent / "backfill_main.py"
@@ -43,6 +43,7 @@ class Backfill(BaseModel):
     config: Config
     python: str
     parallelism: int
+    stores: tuple[str, ...] = ()
     spool: str = ""
 
     @property
@@ -73,9 +74,11 @@ def plan(
     config: Config,
     python: str,
     parallelism: int,
+    stores: Sequence[str] = (),
 ) -> Backfill:
     """The same, checked. Raises BadArguments or DependencyFailed."""
     settings = config.s3.settings()
+    stores_of(stores, config)
     checked_span(start, end)
     wanted = wanted_types(types)
     here = {
@@ -92,6 +95,7 @@ def plan(
         config=config.model_copy(update=here),
         python=python,
         parallelism=parallelism,
+        stores=tuple(stores),
     )
 
 

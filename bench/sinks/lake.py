@@ -1,0 +1,277 @@
+"""How fast the live lake is written, beside Flink SQL's filesystem sink and a plain client.
+
+`python -m bench.sinks.lake` starts Kafka, a registry and Flink, sends uploads, and starts one
+contender after another on them. Each is timed from its first row to the last one that a reader
+finds; rows a second, and a second of processor time of JVM and Python together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from bench.live import __main__ as live
+from bench.live import contenders, sql
+from bench.live.uploads import KINDS, Kind
+from bench.live.watch import Cost
+from connectors.files import DependencyFailed
+from connectors.kafka import begin_offsets, end_offsets
+from connectors.kafka_read import read_range
+from connectors.lake_settings import LakeSettings
+from runners.config import SinksConfig
+from runners.flink.plan import Plan
+from runners.flink.submission import submit
+from runners.stack.artefacts import default_cache, kept, maven_jars
+from runners.stack.flink import flink_python
+from runners.stack.processes import free_port
+from runners.stack.servers import Choice
+from runners.stack.stack import down, up
+from schemas import load
+
+HERE = Path(__file__).parent
+EVERY_S = 0.5
+PATIENCE_S = 600
+NAIVE_SHARE = 20
+NAIVE_ROWS = 20_000
+ZONE = ZoneInfo("Asia/Seoul")
+LEFT_OUT = ("samples", "extras")
+
+
+@dataclass
+class Rows:
+    """Rows of the finished Parquet files below a folder; footers are read once a file."""
+
+    folder: Path
+    _known: dict[tuple[Path, int], int] = field(default_factory=dict)
+
+    def count(self) -> int:
+        """How many there are now."""
+        found = {}
+        for path in self.folder.rglob("*"):
+            if path.name[0] in "._" or not path.is_file() or "_state" in path.parts:
+                continue
+            try:
+                key = (path, path.stat().st_mtime_ns)
+                found[key] = self._known.get(key) or pq.read_metadata(path).num_rows
+            except (FileNotFoundError, pa.ArrowInvalid):
+                continue
+        self._known = found
+        return sum(found.values())
+
+
+@dataclass(frozen=True)
+class Result:
+    """Rows, seconds and processor seconds (JVM, Python), and bytes of the files."""
+
+    rows: int
+    seconds: float
+    jvm_s: float
+    python_s: float
+    size: int
+
+
+def until_all(folder: Path, total: int, cost: Callable[[], tuple[float, float]]) -> Result:
+    """Wait until a reader finds `total` rows; the clock starts when the job does."""
+    rows, began, before = Rows(folder), time.monotonic(), cost()
+    while rows.count() < total:
+        if time.monotonic() - began > PATIENCE_S:
+            raise DependencyFailed(f"{rows.count():,} of {total:,} rows after {PATIENCE_S} s")
+        time.sleep(EVERY_S)
+    seconds, after = time.monotonic() - began, cost()
+    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    return Result(total, seconds, after[0] - before[0], after[1] - before[1], size)
+
+
+def ours(bench: contenders.Bench, kind: Kind, folder: Path) -> Result:
+    """`odograph submit sink lake`; blocks of 20,000, corrections after three minutes."""
+    store = LakeSettings(folder=str(folder), rotate_schedule_interval_ms=20_000)
+    config = bench.config.model_copy(update={"sinks": SinksConfig(lake=store)})
+    plan = Plan(
+        job="sink-lake",
+        config=config,
+        python=str(flink_python()),
+        start_at="earliest",
+        bindings=str(bench.bindings),
+    )
+    job = submit(plan, bench.cluster, None)
+    try:
+        table = folder / f"telemetry_{kind.message_type}"
+        return until_all(table, _total(bench, kind), Cost(bench.flink).now)
+    finally:
+        contenders.end(bench.cluster, job)
+
+
+def flink_sql(bench: contenders.Bench, kind: Kind, folder: Path) -> Result:
+    """One INSERT into a filesystem table, partitioned by date and hour; files appear with
+    checkpoints."""
+    avro = load(f"message_{kind.message_type}").avro
+    columns, chosen, source = _columns(kind, avro)
+    told = ", ".join(f"{name} {how}" for name, how in columns.items())
+    sink = f"""CREATE TABLE lake ({told}, `date` STRING, `hour` STRING)
+ PARTITIONED BY (`date`, `hour`) WITH ('connector'='filesystem',
+  'path'='{folder.as_uri()}','format'='parquet',
+  'parquet.compression'='ZSTD','sink.rolling-policy.file-size'='128MB')"""
+    insert = f"""INSERT INTO lake SELECT {", ".join(chosen)},
+ DATE_FORMAT(event_time, 'yyyy-MM-dd'), DATE_FORMAT(event_time, 'HH') FROM {source}"""
+    options = contenders._options(bench, f"bench-lake-{kind.message_type}", 1)
+    options["pipeline.jars"] = ";".join(jar.as_uri() for jar in [*contenders.jars(), *_jars()])
+    tables = [sql._device(kind, avro, bench.config), sink]
+    plan = {"how": "sql", "tables": tables, "inserts": [insert], "options": options}
+    with contenders._submitted(bench, plan):
+        return until_all(folder, _total(bench, kind), Cost(bench.flink).now)
+
+
+def naive(bench: contenders.Bench, kind: Kind, folder: Path) -> Result:
+    """One process that decodes a message at a time and writes a file an hour and 20,000 rows."""
+    schema = fastavro.parse_schema(load(f"message_{kind.message_type}").avro)
+    waiting: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    total, done, number = _total(bench, kind) // NAIVE_SHARE, 0, 0
+    began, before = time.monotonic(), time.process_time()
+    topics = [kind.topic]
+    begins, ends = (
+        begin_offsets(bench.config.kafka, topics),
+        end_offsets(bench.config.kafka, topics),
+    )
+    for place in sorted(ends):
+        for batch in read_range(bench.config.kafka, *place, begins[place], ends[place]):
+            for value in batch.column("value").to_pylist():
+                upload = fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
+                samples = upload.pop("samples", None) or [{}]
+                for sample in samples:
+                    row = {**upload, **sample}
+                    hour = row["device_time"].astimezone(ZONE).strftime("date=%Y-%m-%d/hour=%H")
+                    waiting[hour].append(row)
+                done += len(samples)
+            for hour, rows in waiting.items():
+                if len(rows) >= NAIVE_ROWS or done >= total:
+                    path = folder / hour / f"{number}.parquet"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+                    waiting[hour], number = [], number + 1
+            if done >= total:
+                size = sum(p.stat().st_size for p in folder.rglob("*.parquet"))
+                spent = time.process_time() - before
+                return Result(done, time.monotonic() - began, 0.0, spent, size)
+    raise DependencyFailed(f"{kind.topic} holds fewer than {total} rows")
+
+
+WAYS = {"ours": ours, "sql": flink_sql, "naive": naive}
+NAMES = {
+    "ours": "odograph",
+    "sql": "Flink SQL, filesystem and Parquet",
+    "naive": "a message a time",
+}
+
+
+def _columns(kind: Kind, avro: dict[str, Any]) -> tuple[dict[str, str], list[str], str]:
+    """Columns of the SQL table, what is selected into them, and from where."""
+    envelope = [f for f in avro["fields"] if f["name"] not in LEFT_OUT]
+    columns = {f["name"]: sql.sql_type(f["type"]) for f in envelope}
+    chosen = list(columns)
+    if kind.samples == 1:
+        return columns, chosen, "device"
+    (samples,) = [f for f in avro["fields"] if f["name"] == "samples"]
+    inner = samples["type"]["items"]["fields"]
+    columns |= {f["name"]: sql.sql_type(f["type"]) for f in inner}
+    chosen += [f"s.{f['name']}" for f in inner]
+    return columns, chosen, "device CROSS JOIN UNNEST(samples) AS s"
+
+
+def _jars() -> list[Path]:
+    place = kept(
+        default_cache(),
+        "bench-sql-parquet",
+        lambda folder: maven_jars(folder, HERE / "jars" / "pom.xml", HERE / "jars.sha256"),
+    )
+    return sorted(place.glob("*.jar"))
+
+
+def _total(bench: contenders.Bench, kind: Kind) -> int:
+    return bench.totals[kind.message_type] * kind.samples
+
+
+def measured(bench: contenders.Bench, who: str, kind: Kind, data: Path) -> dict[str, Any]:
+    """A contender on one kind of uploads, or why it did not come to an end."""
+    folder = data / f"{who}-{kind.message_type}"
+    folder.mkdir(mode=0o777)
+    try:
+        return {"who": who, "kind": kind.name, **vars(WAYS[who](bench, kind, folder))}
+    except DependencyFailed as error:
+        return {"who": who, "kind": kind.name, "failure": str(error)}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def table(results: list[dict[str, Any]]) -> Table:
+    """The results, each beside what ours comes to."""
+    shown = Table(title=f"Lake, {datetime.now():%Y-%m-%d}")
+    for name in ("uploads", "contender", "rows", "rows/s", "rows/CPU s", "JVM s", "Python s", "MB"):
+        shown.add_column(name, justify="left" if name in ("uploads", "contender") else "right")
+    for one in results:
+        words = [one["kind"], NAMES[one["who"]]]
+        if "failure" in one:
+            shown.add_row(*words, one["failure"][:60])
+            continue
+        cpu = one["jvm_s"] + one["python_s"]
+        figures = (one["rows"], one["rows"] / one["seconds"], one["rows"] / cpu)
+        words += [f"{figure:,.0f}" for figure in figures]
+        words += [f"{one['jvm_s']:.1f}", f"{one['python_s']:.1f}", f"{one['size'] / 1e6:.1f}"]
+        shown.add_row(*words)
+    return shown
+
+
+def main() -> int:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.sinks.lake", description=__doc__)
+    parser.add_argument("--scale", type=float, default=0.5, help="of the number of uploads")
+    parser.add_argument("--only", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    options = parser.parse_args()
+    data = Path(tempfile.mkdtemp(prefix="odograph-bench-lake-"))
+    cache = default_cache()
+    try:
+        ports = {name: free_port(span) for name, span in live.SPANS.items()}
+        servers = up(data, cache, Choice(ports=ports, memory=live.MEMORY, options=live.OPTIONS))
+        given = argparse.Namespace(
+            scale=options.scale, kinds=options.kinds, only=[], settle=0.0, span=0.0
+        )
+        bench = live.prepared(data, servers, given)
+        bench = replace(bench, config=_often(bench))
+        results = []
+        for kind in options.kinds:
+            for who in options.only:
+                results.append(measured(bench, who, KINDS[kind], data))
+                print(json.dumps(results[-1]), flush=True)
+    finally:
+        down(data, cache, wipe=True)
+        shutil.rmtree(data, ignore_errors=True)
+    Console(width=120).print(table(results))
+    return 0
+
+
+def _often(bench: contenders.Bench) -> Any:
+    """Checkpoints every ten seconds, for Flink SQL's files appear with them."""
+    flink = bench.config.flink.model_copy(update={"checkpoint_interval_s": 10.0})
+    return bench.config.model_copy(update={"flink": flink})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""The stores that a backfill writes to besides its lake.
+
+A row's key may have been written by an earlier run that knew less. So an object's rows go with the
+revision of this run, and keys that the lake had of it, and it no longer has, go as `gone` with the
+one below: another object may have taken them over in this run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from connectors.lake import TableWriter
+from connectors.lake_merged import SOURCE, is_merged
+from connectors.sink import Sink
+from connectors.tables import MINUTES, TABLES, Table, revision
+from pipelines.job import Job
+from pipelines.live import Live
+from pipelines.store_rows import gone_rows, revised
+from pipelines.stores import open_sink, tables_of
+from schemas.arrow import UTC_MS
+from transforms.outcome import DEAD_SCHEMA
+
+_sinks: dict[str, Sink] = {}
+_lock = threading.Lock()
+
+
+def sinks_of(job: Job) -> list[tuple[Sink, frozenset[str]]]:
+    """The stores of a job, opened once a process, and the tables each of them keeps."""
+    found = []
+    for store in job.stores:
+        live = Live("backfill", job.kafka, database=job.database, s3=job.settings, store=store)
+        tables = tables_of(live)
+        name = repr(live)
+        with _lock:
+            if name not in _sinks:
+                sink = open_sink(live)
+                sink.prepare(tables)
+                _sinks[name] = sink
+        found.append((_sinks[name], frozenset(table.name for table in tables)))
+    return found
+
+
+@dataclass
+class Delivery:
+    """Rows of one object, or one hour of minutes, on their way to the stores of a job. `refused`
+    are those that stores will never take, as dead letters."""
+
+    job: Job
+    refused: list[pa.RecordBatch] = field(default_factory=list)
+    _keys: dict[str, list[pa.Table]] = field(default_factory=dict)
+
+    def put(self, table: Table, facts: pa.RecordBatch | pa.Table) -> None:
+        """Rows as they are now. Raises DependencyFailed."""
+        if not self.job.stores or not facts.num_rows:
+            return
+        self._keys.setdefault(table.name, []).append(_keys_of(table, facts))
+        self._write(table, revised(table, facts, revision(self.job.known_ms)))
+
+    def gone(self, before: Iterable[tuple[Table, pa.Table]]) -> None:
+        """What was there `before` and is not among the rows put. Raises DependencyFailed."""
+        for table, facts in before if self.job.stores else ():
+            now = pa.concat_tables([_none(table), *self._keys.get(table.name, [])])
+            on = [*table.key, "part"]
+            lost = _keys_of(table, facts).join(now.select(on), keys=on, join_type="left anti")
+            for keys in lost.combine_chunks().to_batches():
+                self._write(table, gone_rows(table, keys, revision(self.job.known_ms) - 1))
+
+    def _write(self, table: Table, rows: pa.Table) -> None:
+        for sink, tables in sinks_of(self.job):
+            if table.name in tables:
+                self.refused.append(sink.write(table, rows).refused)
+
+    def letters(self) -> pa.RecordBatch:
+        """All that was refused."""
+        whole = pa.Table.from_batches(self.refused, DEAD_SCHEMA).combine_chunks().to_batches()
+        return whole[0] if whole else pa.RecordBatch.from_pylist([], schema=DEAD_SCHEMA)
+
+
+def _keys_of(table: Table, facts: pa.RecordBatch | pa.Table) -> pa.Table:
+    """Key, time, and the part of a store that a row lies in."""
+    columns = {name: facts.column(name) for name in (*table.key, table.time)}
+    columns["part"] = pc.floor_temporal(columns[table.time], unit="day")
+    return pa.table(columns).cast(_none(table).schema)
+
+
+def _none(table: Table) -> pa.Table:
+    names = dict.fromkeys((*table.key, table.time))
+    fields = [table.columns.field(name) for name in names]
+    return pa.schema([*fields, pa.field("part", UTC_MS)]).empty_table()
+
+
+def rows_before(job: Job, name: str, files: Iterable[str]) -> Iterator[tuple[Table, pa.Table]]:
+    """Keys and times of the rows that a lake has of an archive object, by table, given its files
+    there, some of which may have been merged."""
+    for file in files if job.stores else ():
+        table = TABLES.get(file.partition("/")[0])
+        if table is None:
+            continue
+        columns = list(dict.fromkeys((*table.key, table.time)))
+        data = job.tables.read(file)
+        if data is not None:
+            yield table, pq.read_table(pa.BufferReader(data), columns=columns)
+            continue
+        source = SOURCE.get(table.name)
+        if source is None:
+            continue
+        place = job.tables.child(file.rpartition("/")[0])
+        for other, _ in place.names():
+            if is_merged(other):
+                merged = pq.read_table(
+                    pa.BufferReader(place.read(other)),
+                    columns=columns,
+                    filters=pc.field(source) == name,
+                )
+                yield table, merged
+
+
+def deliver_hour(job: Job, object_name: str, minutes: pa.Table) -> None:
+    """The vehicle minutes of an hour, whose object in the lake still is what it was before."""
+    delivery = Delivery(job)
+    delivery.put(MINUTES, minutes)
+    delivery.gone(rows_before(job, "", [object_name]))
+    base = object_name.rpartition("/")[2]
+    hour = int(base.partition(".")[0].rpartition("+")[2])
+    letters = delivery.letters()
+    with TableWriter(job.tables, refused_name(base), job.zone) as writer:
+        writer.write_hour("dead_letters", letters, hour)
+
+
+def refused_name(object_name: str) -> str:
+    """Name of the dead letters of rows that stores refused of a lake object."""
+    return object_name.replace(".parquet", "+refused.parquet")
