@@ -29,6 +29,7 @@ from runners.screen import Instant, bar, console, zoned
 from runners.simulate_command import simulate
 from runners.stack.command import stack
 from runners.status_command import status
+from runners.stores_command import stores
 from runners.tail_command import tail
 from runners.topics_command import topics
 
@@ -172,6 +173,7 @@ def config_check(path: str) -> None:
 odograph.add_command(submit)
 odograph.add_command(jobs)
 odograph.add_command(status)
+odograph.add_command(stores)
 
 
 def main() -> None:

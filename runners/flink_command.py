@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from runners.flink.plan import JOBS, SINK
 from runners.screen import Instant, zoned
 
 NAMED = ("earliest", "latest", "committed")
+Jobs = Callable[[Config], list[str]]
 
 
 class StartAt(click.ParamType):
@@ -67,7 +69,9 @@ workers = click.option(
 worker_python = click.option("--python", help="Python of the workers [the client's].")
 
 
-def _live(group: click.Group, name: str, job: str, help_text: str) -> click.Command:
+def _live(group: click.Group, name: str, jobs: Jobs, help_text: str) -> click.Command:
+    """A command that starts live jobs, those that `jobs` finds in the settings."""
+
     @group.command(name, help=help_text)
     @settings
     @at
@@ -97,23 +101,36 @@ def _live(group: click.Group, name: str, job: str, help_text: str) -> click.Comm
         from runners.stack.flink import flink_python
 
         config = load_config(config_path)
-        plan = Plan(
-            job=job,
-            config=config,
-            python=python or str(flink_python()),
-            start_at=start_at(start, config.fleet_zone),
-            parallelism=parallelism,
-            bindings=bindings,
-        )
         cluster = _cluster(config, url)
-        job_id = hand_over(plan, cluster, savepoint)
-        click.echo(f"{plan.job_name} runs as {job_id} on {cluster.url}, parallelism {parallelism}")
+        for job in jobs(config):
+            plan = Plan(
+                job=job,
+                config=config,
+                python=python or str(flink_python()),
+                start_at=start_at(start, config.fleet_zone),
+                parallelism=parallelism,
+                bindings=bindings,
+            )
+            job_id = hand_over(plan, cluster, savepoint)
+            click.echo(
+                f"{plan.job_name} runs as {job_id} on {cluster.url}, parallelism {parallelism}"
+            )
 
     return start_live
 
 
-_live(submit, "convert", "convert", "Turn device topics into vehicle topics.")
-_live(submit, "aggregate", "aggregate", "Turn device topics into vehicle minutes.")
+def _only(job: str) -> Jobs:
+    return lambda _: [job]
+
+
+def _every_sink(config: Config) -> list[str]:
+    if not config.sinks.configured():
+        raise BadArguments("sinks: no store is set in the settings file; see docs/sinks.md")
+    return [f"{SINK}{name}" for name in SINKS if name in config.sinks.configured()]
+
+
+_live(submit, "convert", _only("convert"), "Turn device topics into vehicle topics.")
+_live(submit, "aggregate", _only("aggregate"), "Turn device topics into vehicle minutes.")
 
 
 @submit.group()
@@ -135,7 +152,8 @@ _STORES = {
 }
 
 for _name in SINKS:
-    _live(sink, _name, f"{SINK}{_name}", _STORES[_name])
+    _live(sink, _name, _only(f"{SINK}{_name}"), _STORES[_name])
+_live(sink, "all", _every_sink, "Start the sink of every store that is set, one after another.")
 
 
 @submit.command("backfill")

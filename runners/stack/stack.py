@@ -14,6 +14,7 @@ import psutil
 import yaml
 
 from runners.config import BadArguments
+from runners.stack.bigquery import BigQuery
 from runners.stack.elasticsearch import Elasticsearch
 from runners.stack.flink import Flink
 from runners.stack.postgres import Postgres
@@ -23,6 +24,8 @@ from runners.stack.servers import NAMES, NOTE, Choice, Server, build, noted
 
 SETTINGS = "odograph.yaml"
 BUCKETS = ("archive", "lake")
+SOON_MS = 10_000
+"""How long archive and lake hold a block back: less than where objects cost."""
 START_S = 300.0
 RUNNING, STOPPED = "running", "stopped"
 
@@ -152,14 +155,28 @@ def settings_file(data: Path, servers: dict[str, Server]) -> str:
             "checkpoints": flink.checkpoints,
             "savepoints": flink.savepoints,
         }
-    search = servers.get("elasticsearch")
-    if isinstance(search, Elasticsearch):
-        sinks = settings.setdefault("sinks", {})
-        sinks["elasticsearch"] = {"hosts": [search.address], "replicas": 0}
     if isinstance(store, S3):
         settings["s3"] = {"endpoint": store.address, "region": REGION}
+    sinks = _sinks(servers)
+    if sinks:
+        settings["sinks"] = sinks
     head = "# Written by `odograph stack up`, again each time.\n"
     return head + yaml.safe_dump(settings, sort_keys=False)
+
+
+def _sinks(servers: dict[str, Server]) -> dict[str, Any]:
+    sinks: dict[str, Any] = {}
+    search, warehouse = servers.get("elasticsearch"), servers.get("bigquery")
+    if "s3" in servers:
+        soon = {"rotate_schedule_interval_ms": SOON_MS}
+        sinks |= {name: {"folder": f"s3://{name}", **soon} for name in BUCKETS}
+    if isinstance(warehouse, BigQuery):
+        sinks["bigquery"] = warehouse.settings
+    if isinstance(search, Elasticsearch):
+        sinks["elasticsearch"] = {"hosts": [search.address], "replicas": 0}
+    if "postgres" in servers:
+        sinks["state"] = {}
+    return sinks
 
 
 def _make_buckets(server: Server) -> None:

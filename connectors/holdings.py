@@ -1,0 +1,107 @@
+"""What stores hold, by table or kind of thing: for a look, not for a job."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pyarrow.parquet as pq
+from psycopg import sql
+
+from connectors.bigquery.settings import BigQuerySettings
+from connectors.elasticsearch.settings import ElasticsearchSettings
+from connectors.files import PARALLEL, Folder
+from connectors.lake_read import TABLES as LAKE_TABLES
+from connectors.lake_read import parts
+from connectors.settings import DatabaseSettings
+from connectors.sink import patiently
+from connectors.state_settings import StateSettings
+from connectors.tables import TABLES
+
+STATES = ("vehicle_state", "device_state")
+
+
+def archive_records(archive: Folder) -> Counter[str]:
+    """Records by device topic. Raises DependencyFailed."""
+    names = [name for name, _ in archive.child("topics").names() if name.endswith(".parquet")]
+    return _rows(archive, {f"topics/{name}": name.partition("/")[0] for name in names})
+
+
+def lake_rows(lake: Folder) -> Counter[str]:
+    """Rows by table, where objects were merged and written again since a few too many. Raises
+    DependencyFailed."""
+    return _rows(lake, {part.name: table for table in LAKE_TABLES for part in parts(lake, table)})
+
+
+def _rows(place: Folder, objects: dict[str, str]) -> Counter[str]:
+    def rows(name: str) -> int:
+        with place.system.open_input_file(place.at(name)) as file:
+            return int(pq.read_metadata(file).num_rows)
+
+    found: Counter[str] = Counter()
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        for kind, count in zip(objects.values(), pool.map(rows, objects), strict=True):
+            found[kind] += count
+    return found
+
+
+def bigquery_rows(settings: BigQuerySettings) -> Counter[str]:
+    """Rows by view of what holds now. Raises BadSettings, DependencyFailed."""
+    from connectors.bigquery.reach import Rest
+    from connectors.bigquery.views import latest_name
+
+    rest = Rest(settings)
+    found: Counter[str] = Counter()
+    for name in map(latest_name, TABLES.values()):
+        query = f"select count(*) from `{rest.dataset}.{name}`"
+        rows = rest.call(f"count {name}", rest.client.query_and_wait, query)
+        found[name] = int(next(iter(rows))[0])
+    rest.close()
+    return found
+
+
+def elasticsearch_documents(settings: ElasticsearchSettings) -> Counter[str]:
+    """Documents by kind of index, all days together. Raises DependencyFailed."""
+    from connectors.elasticsearch.connection import connect
+    from connectors.elasticsearch.documents import index_base
+    from connectors.elasticsearch.vehicles import index_name
+
+    prefix = settings.index_prefix
+    bases = {
+        index_base(prefix, table): f"{index_base(prefix, table)}-*" for table in TABLES.values()
+    }
+    connection = connect(settings)
+    try:
+        found: Counter[str] = Counter()
+        for base, pattern in {**bases, index_name(prefix): index_name(prefix)}.items():
+            path = f"/{pattern}/_count?ignore_unavailable=true"
+            found[base] = patiently(
+                settings, lambda path=path: int(connection.ask("GET", path)["count"])
+            )
+        return found
+    finally:
+        connection.close()
+
+
+def state_rows(settings: StateSettings, database: DatabaseSettings) -> Counter[str]:
+    """Rows of the tables of state. Raises DependencyFailed."""
+    from connectors.state_connection import StateConnection
+
+    connection = StateConnection(settings, database)
+    try:
+        return Counter({table: connection.transact(_counting(table)) for table in STATES})
+    finally:
+        connection.close()
+
+
+def _counting(table: str) -> Callable[[psycopg.Connection[Any]], int]:
+    query = sql.SQL("select count(*) from {}").format(sql.Identifier(table))
+
+    def count(connection: psycopg.Connection[Any]) -> int:
+        (rows,) = connection.execute(query).fetchone() or (0,)
+        return int(rows)
+
+    return count
