@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from runners.stack.artefacts import PINS, kept, run
 from runners.stack.processes import LOOPBACK, Process, answers, require_free
@@ -49,6 +49,16 @@ class BigQuery:
     def storage(self) -> str:
         """host:port of the Storage API."""
         return f"{LOOPBACK}:{self.port + 1}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of a sink that writes here (`sinks.bigquery`)."""
+        return {
+            "project": PROJECT,
+            "api_endpoint": self.address,
+            "storage_endpoint": self.storage,
+            "insecure": True,
+        }
 
     def fetch(self) -> Path:
         """Folder with the emulator's environment."""
