@@ -13,6 +13,7 @@ import pyarrow as pa
 from google.cloud import bigquery
 
 from connectors.bigquery import shape, views
+from connectors.bigquery.answers import PASSING_REASONS
 from connectors.bigquery.append import Append
 from connectors.bigquery.connection import Connection, stream_of
 from connectors.bigquery.dataset import Dataset
@@ -21,7 +22,7 @@ from connectors.bigquery.load import load_day
 from connectors.bigquery.reach import Rest, storage_channel
 from connectors.bigquery.settings import BigQuerySettings
 from connectors.files import DependencyFailed
-from connectors.sink import Written, refused
+from connectors.sink import Passing, Written, patiently, refused
 from connectors.tables import FIRST_LOOK, Table
 
 NAME = "bigquery"
@@ -72,9 +73,15 @@ class BigQuerySink:
         given = [bigquery.ScalarQueryParameter("day", "DATE", day)]
         config = bigquery.QueryJobConfig(query_parameters=given)
         ask = partial(rest.client.query, job_config=config, job_retry=None)
-        job = rest.call(f"compact {day} of {place}", ask, views.compacted(table, place))
-        if error := rest.end_of(job):
-            raise DependencyFailed(f"BigQuery {place}: compacting {day}: {error.get('message')}")
+
+        def run() -> None:
+            job = rest.once(f"compact {day} of {place}", ask, views.compacted(table, place))
+            if error := rest.end_of(job):
+                words = f"BigQuery {place}: compacting {day}: {error.get('message')}"
+                passes = error.get("reason") in PASSING_REASONS
+                raise (Passing if passes else DependencyFailed)(words)
+
+        patiently(self.settings, run)
 
     def close(self) -> None:
         """Let go of connections."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
+import grpc
 from bqemulator import cli
 from bqemulator.api.routes import tabledata, tables, upload
 from bqemulator.catalog.duckdb_repository import DuckDBCatalogRepository
@@ -18,6 +21,7 @@ from bqemulator.grpc_api import write_servicer
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from bqemulator.versioning.snapshots import SnapshotManager
 
+STREAMS = 512
 JOB: ContextVar[str | None] = ContextVar("job", default=None)
 
 
@@ -33,6 +37,12 @@ def append_to_struct_columns() -> None:
 def append_without_copies() -> None:
     """Each append copied the whole table for time travel, which nobody here asks for."""
     SnapshotManager.capture = lambda *_, **__: None
+
+
+def serve_many_streams() -> None:
+    """Every open stream held one of a handful of threads, and the next waited for one of them."""
+    threads = ThreadPoolExecutor(STREAMS)
+    grpc.aio.server = partial(grpc.aio.server, migration_thread_pool=threads)
 
 
 def add_columns() -> None:
@@ -105,6 +115,7 @@ def put_extension_where_duckdb_looks() -> None:
 if __name__ == "__main__":
     append_to_struct_columns()
     append_without_copies()
+    serve_many_streams()
     add_columns()
     show_queries_of_views()
     keep_ids_of_load_jobs()

@@ -1,6 +1,6 @@
 """The command that makes and tends BigQuery's tables."""
 
-import datetime as dt
+from datetime import date
 
 import pytest
 import yaml
@@ -8,6 +8,7 @@ import yaml
 from connectors.bigquery.settings import BigQuerySettings
 from connectors.bigquery.sink import BigQuerySink
 from connectors.tables import TELEMETRY
+from runners.bigquery_command import _days
 from runners.stack.bigquery import PROJECT
 from tests.connectors.bigquery.rows import many
 from tests.pipelines.lakes import COMMAND, run
@@ -17,13 +18,7 @@ GPS = TELEMETRY["gps"]
 
 @pytest.fixture
 def settings(bigquery):
-    return {
-        "project": PROJECT,
-        "dataset": "by_command",
-        "api_endpoint": bigquery.address,
-        "storage_endpoint": bigquery.storage,
-        "insecure": True,
-    }
+    return {**bigquery.settings, "dataset": "by_command"}
 
 
 @pytest.fixture
@@ -42,7 +37,7 @@ def test_prepared_tables_take_rows_and_compacted_ones_hold_each_key_once(config,
     for _ in range(3):
         sink.write(GPS, rows)
     day = rows[GPS.time][0].as_py().date()
-    dates = ["--from", str(day - dt.timedelta(days=1)), "--to", str(day)]
+    dates = ["--from", str(day), "--to", str(day)]
     compacted = run([*COMMAND, "bigquery", "compact", "--config", str(config), *dates])
     assert (compacted.returncode, compacted.stderr) == (0, "")
     assert f"telemetry_gps {day}: one row a key" in compacted.stdout
@@ -58,6 +53,12 @@ def test_a_config_without_the_sink_is_code_2(tmp_path):
     done = run([*COMMAND, "bigquery", "prepare", "--config", str(path)])
     assert done.returncode == 2
     assert "sinks.bigquery is not set" in done.stderr
+
+
+def test_both_dates_are_meant():
+    assert _days(date(2026, 1, 30), date(2026, 2, 1)) == [
+        date(2026, 1, 30), date(2026, 1, 31), date(2026, 2, 1)
+    ]  # fmt: skip
 
 
 def test_dates_the_wrong_way_round_are_code_2(config):

@@ -1,5 +1,6 @@
 """What BigQuery holds, and who is told, after anything went wrong between us and it."""
 
+import random
 import threading
 import time
 
@@ -11,10 +12,15 @@ from google.cloud.bigquery_storage_v1 import types
 from google.protobuf import any_pb2
 from google.rpc import code_pb2
 
+from connectors.bigquery.settings import BigQuerySettings
+from connectors.bigquery.sink import BigQuerySink
 from connectors.files import DependencyFailed
 from runners.stack import faults as http
+from runners.stack.bigquery import BigQuery
 from runners.stack.grpc_faults import Answer, Close, Delay, Fail, LoseAnswer
+from runners.stack.processes import free_port
 from tests.connectors.bigquery.rows import GPS, latest, many, part, row, rows_of
+from tests.servers import CACHE, running, server_folder
 
 Request, Response = types.AppendRowsRequest.pb(), types.AppendRowsResponse.pb()
 StorageError = types.StorageError.pb()
@@ -98,6 +104,33 @@ def test_what_passes_is_waited_out_and_every_row_is_kept(place, fault):
     assert (written.rows, written.refused.num_rows) == (50, 0)
     assert written.retries >= 1
     assert place.latest(GPS) == as_given(rows)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_run_of_faults_ends_with_every_row_kept_or_refused_once(place, seed):
+    chance, judge = random.Random(seed), Judge(named=seed != 1)
+    passing = [
+        Fail(grpc.StatusCode.UNAVAILABLE),
+        Close(),
+        LoseAnswer(),
+        said(code_pb2.RESOURCE_EXHAUSTED),
+        said(code_pb2.FAILED_PRECONDITION, "finalized", CODES.STREAM_FINALIZED),
+        said(3, "more fields", CODES.SCHEMA_MISMATCH_EXTRA_FIELDS),
+    ]
+
+    def answer(message):
+        verdict, fault = judge(message), chance.choice(passing)
+        lets_bad_rows_in = verdict and isinstance(fault, LoseAnswer)
+        return fault if chance.random() < 0.4 and not lets_bad_rows_in else verdict
+
+    place.storage.rule(APPEND, Answer(answer))
+    sink = place.sink(GPS, batch_size=7, max_in_flight_requests=3, max_retries=500)
+    given = [row(GPS, n, **({"fix_type": "BAD"} if n % 23 == 5 else {})) for n in range(120)]
+    written = sink.write(GPS, rows_of(GPS, *given))
+    bad = [one["offset"] for one in given if one["fix_type"] == "BAD"]
+    assert written.refused["source_offset"].to_pylist() == bad
+    assert written.rows == 120 - len(bad)
+    assert place.latest(GPS) == {part(GPS, one): one for one in given if one["fix_type"] != "BAD"}
 
 
 def test_a_lost_answer_costs_rows_until_they_are_compacted_but_never_the_view(place):
@@ -328,3 +361,33 @@ def test_a_sink_of_another_store_in_trouble_is_not_held_up(place):
     place.storage.clear()
     writing.join()
     assert len(place.latest(GPS)) == 10
+
+
+@pytest.mark.long
+def test_a_store_that_is_killed_and_started_again_holds_every_row_once():
+    with server_folder() as folder:
+        server = BigQuery(folder / "bigquery", CACHE, free_port(BigQuery.span))
+        with running(server):
+            sink = BigQuerySink(
+                BigQuerySettings(
+                    **server.settings, batch_size=5, retry_backoff_ms=50, retry_backoff_max_ms=500
+                )
+            )
+            sink.prepare([GPS])
+            rows = many(GPS, 400)
+            writing = threading.Thread(
+                target=lambda: [
+                    sink.write(GPS, rows.slice(start, 10)) for start in range(0, 400, 10)
+                ]
+            )
+            writing.start()
+            for _ in range(2):
+                time.sleep(0.5)
+                server.kill()
+                server.start()
+                server.ready()
+            writing.join()
+            query = f"SELECT COUNT(*) n FROM odograph.{GPS.name}_latest"
+            (counted,) = sink.dataset.rest.client.query(query).result()
+            assert counted["n"] == 400
+            sink.close()

@@ -218,6 +218,13 @@ def test_many_may_prepare_at_once(place):
     assert place.count(GPS) == 1
 
 
+def test_many_sinks_have_a_stream_open_at_once(place):
+    sinks = [place.sink(GPS) for _ in range(12)]
+    for number, sink in enumerate(sinks):
+        sink.write(GPS, many(GPS, 2, start=2 * number))
+    assert len(place.latest(GPS)) == 24
+
+
 def without(table, *names):
     """The table as it was before these columns."""
     fields = [field for field in table.columns if field.name not in names]
