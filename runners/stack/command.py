@@ -52,7 +52,7 @@ def port_options(command):  # type: ignore[no-untyped-def]
 @port_options
 @click.option("--task-managers", default=1, show_default=True, type=click.IntRange(1, 16))
 @click.option("--slots", default=8, show_default=True, help="Task slots of each TaskManager.")
-@click.option("--task-manager-memory", default="4096m", show_default=True)
+@click.option("--task-manager-memory", default="5120m", show_default=True)
 @click.option("--flink-option", multiple=True, help="KEY=VALUE, any setting of Flink.")
 def up(
     names: tuple[str, ...],

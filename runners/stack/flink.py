@@ -192,6 +192,7 @@ class Flink:
             "taskmanager.host": LOOPBACK,
             "taskmanager.numberOfTaskSlots": self.slots,
             "taskmanager.memory.process.size": self.memory,
+            "taskmanager.memory.jvm-metaspace.size": f"{self.metaspace_mb}m",
             "python.executable": python,
             "python.client.executable": python,
             "execution.checkpointing.dir": self.checkpoints,
@@ -205,6 +206,11 @@ class Flink:
             "heartbeat.timeout": 20000,
             **self.options,
         }
+
+    @property
+    def metaspace_mb(self) -> int:
+        """Every job brings classes of its own: MiB for as many jobs as there are slots."""
+        return max(256, 128 * self.slots - 256)
 
     def _start(self, script: str, process: Process) -> None:
         self.write_settings()
