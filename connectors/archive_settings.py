@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 
 from connectors.sink import DeliverySettings
 
@@ -20,3 +20,13 @@ class ArchiveSettings(DeliverySettings):
     rotate_schedule_interval_ms: PositiveInt = 180_000
     old_layout: bool = False
     old_folder: str | None = None
+
+    @model_validator(mode="after")
+    def _two_layouts_two_folders(self) -> ArchiveSettings:
+        if (
+            self.folder
+            and self.old_folder
+            and self.folder.rstrip("/") == self.old_folder.rstrip("/")
+        ):
+            raise ValueError("old_folder is folder: a backfill would read every record twice")
+        return self

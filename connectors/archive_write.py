@@ -50,6 +50,7 @@ class ArchiveWriter:
         self._objects, self._zone, self._settings, self._source = objects, zone, settings, source
         self._partitions: dict[tuple[str, int], PartitionWriter] = {}
         self._pool = ThreadPoolExecutor(settings.max_in_flight_requests, "archive")
+        self._tidied = objects.archive.local
 
     def write(self, records: pa.RecordBatch) -> Archived:
         """Archive records (columns of `transforms.raw.SCHEMA`) of any partitions; on return they
@@ -65,6 +66,9 @@ class ArchiveWriter:
         tally: Counter[str] = Counter()
         for one in work:
             tally.update(one.result())
+        if not self._tidied:
+            self._objects.archive.sweep()
+            self._tidied = True
         return Archived(records.num_rows, **tally)
 
     def close(self) -> None:

@@ -15,28 +15,23 @@ from typing import IO, TYPE_CHECKING, Any
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.session import Session
+from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
     from connectors.files import S3Settings
 
 ATTEMPTS = 4
 CONNECTIONS = 32
+SERVER_ERRORS = 500
 COPY_BYTES = 1 << 20
 SINGLE_BYTES = 64 << 20
 PART_BYTES = 16 << 20
 ANY_VERSION = "*"
 """Write whatever is there."""
 
-REFUSALS = frozenset(
-    {
-        "AccessDenied", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId",
-        "InvalidToken", "RequestExpired", "SignatureDoesNotMatch", "TokenRefreshRequired",
-    }
-)  # fmt: skip
-"""Answers that may be other ones with fresh credentials."""
-
 _CONFLICTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 _ABSENT = frozenset({"NoSuchKey", "404"})
+_BROKEN = (BotoCoreError, HTTPClientError, HTTPError)
 
 
 class Changed(Exception):
@@ -88,10 +83,10 @@ def _asking(replacing: bool = False) -> Iterator[None]:
             raise Changed(str(error)) from error
         if code in _ABSENT:
             raise FileNotFoundError(str(error)) from error
-        if code in REFUSALS or _status(error) == 403:
+        if _status(error) < SERVER_ERRORS:  # fresh credentials may have another answer
             forget_credentials()
         raise BucketError(f"{code}: {error}") from error
-    except (BotoCoreError, HTTPClientError) as error:
+    except _BROKEN as error:
         raise BucketError(str(error)) from error
 
 
@@ -175,7 +170,7 @@ def _put_in_parts(
                 parts.append({"PartNumber": number, "ETag": answer["ETag"]})
             return _complete(client, place, upload, parts, condition)
         except BaseException:
-            with suppress(ClientError, BotoCoreError, HTTPClientError):
+            with suppress(ClientError, *_BROKEN):
                 client.abort_multipart_upload(**place, UploadId=upload)
             raise
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ from connectors.bucket import ANY_VERSION, ATTEMPTS, Changed
 PARALLEL = 16
 IN_MEMORY_BYTES = 1 << 20
 ABANDONED = timedelta(days=1)
+_LOG = logging.getLogger(__name__)
 LOCK = ".lock"
-_REFUSED = re.compile("ACCESS_DENIED|HTTP status 403|" + "|".join(bucket.REFUSALS))
 __all__ = ["Changed", "Commit", "DependencyFailed", "Folder", "S3Settings", "failing", "folder"]
 
 
@@ -198,12 +198,15 @@ class Folder:
 
     def sweep(self, older_than: timedelta = ABANDONED) -> None:
         """Delete what killed processes left half written below the folder; in a bucket, what
-        nobody went on with for so long."""
-        with failing(f"tidy up {self.uri}"):
-            if self.local:
+        nobody went on with for so long, unless the bucket does not let us."""
+        if self.local:
+            with failing(f"tidy up {self.uri}"):
                 disk.sweep(self.path)
-            else:
-                bucket.abort_uploads(self.settings, self.path, older_than)
+            return
+        try:
+            bucket.abort_uploads(self.settings, self.path, older_than)
+        except OSError as error:
+            _LOG.warning("uploads that nobody finished are left in %s: %s", self.uri, error)
 
 
 class Commit(Protocol):
@@ -265,8 +268,7 @@ def failing(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if _REFUSED.search(str(error)):
-            _s3.cache_clear()
+        _s3.cache_clear()  # fresh credentials may have another answer
         raise DependencyFailed(f"could not {what}: {error}") from error
 
 

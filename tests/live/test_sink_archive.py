@@ -1,0 +1,89 @@
+"""The live archive holds exactly what the device topics hold, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from connectors.archive_write_object import SCHEMA
+from connectors.archive_write_progress import read_progress
+from connectors.files import folder
+from connectors.kafka import end_offsets
+from pipelines.live import DEVICE_TOPICS
+from tests.device_topics import records
+from tests.live.fleet import Fleet, odograph, until
+from tests.live.load import terminals
+from tests.live.messages import bindings
+from tests.live.test_faults import TERMINALS, Feed
+
+PARTITIONS, RATE, SECONDS = 2, 5_000, 6
+
+
+@pytest.fixture
+def bucket(servers, monkeypatch):
+    """An empty bucket, and this process's way to it."""
+    store, name = servers["s3"], f"archive-{secrets.token_hex(4)}"
+    for variable, value in store.environment.items():
+        monkeypatch.setenv(variable, value)
+    store.make_bucket(name)
+    return f"s3://{name}/exact"
+
+
+@pytest.fixture
+def fleet(servers, tmp_path, bucket):
+    """Fresh topics and an archive that is written every three seconds."""
+    changes = {
+        "topics": {"partitions": PARTITIONS},
+        "sinks": {"archive": {"folder": bucket, "rotate_schedule_interval_ms": 3000}},
+    }
+    with Fleet.fresh(servers, tmp_path, **changes) as one:
+        one.bindings.write_text(bindings(terminals(TERMINALS)))
+        yield one
+
+
+def archived(place):
+    """All records of the archive by topic, partition and offset."""
+    rows = []
+    for name, _ in place.child("topics").names():
+        data = place.child("topics").read(name)
+        rows += pq.read_table(pa.BufferReader(data)).cast(SCHEMA).to_pylist()
+    return sorted(rows, key=lambda row: (row["topic"], row["partition"], row["offset"]))
+
+
+def kill_workers(fleet):
+    """Kills the Python workers of a TaskManager; how many."""
+    manager, killed = fleet.servers["flink"].task_manager(1).running(), 0
+    for one in manager.children(recursive=True):
+        with suppress(psutil.Error):
+            if "pyflink" in " ".join(one.cmdline()):
+                one.kill()
+                killed += 1
+    return killed
+
+
+def ends(place, config):
+    """How far each partition with records is archived, and how far it goes."""
+    goes = {key: end for key, end in end_offsets(config.kafka, DEVICE_TOPICS).items() if end}
+    noted = {key: read_progress(place, *key) for key in goes}
+    return {key: one and one.end for key, one in noted.items()}, goes
+
+
+def test_killed_task_managers_and_workers_leave_neither_gap_nor_copy(fleet, bucket):
+    flink, place = fleet.servers["flink"], folder(bucket, fleet.config.s3.settings())
+    start = ("submit", "sink", "archive", "--config", fleet.settings, "--start-at", "earliest")
+    odograph(*start, "--parallelism", 2)
+    feed = Feed(fleet, RATE, SECONDS)
+    feed.at(3)
+    flink.task_manager(1).kill()
+    flink.start_task_manager(1)
+    until(lambda: kill_workers(fleet), "Python workers are back, and killed again")
+    feed.ends()
+    until(lambda: (lambda noted, goes: noted == goes)(*ends(place, fleet.config)), "all archived")
+    names = SCHEMA.names
+    expected = [{name: row[name] for name in names} for row in records(fleet.config.kafka)]
+    assert archived(place) == expected and len(expected) == RATE * SECONDS
