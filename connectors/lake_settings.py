@@ -8,9 +8,9 @@ from connectors.sink import DeliverySettings
 
 
 class LakeSettings(DeliverySettings):
-    """`folder` is a path or `s3://bucket/prefix`. A block of `flush_size` offsets is written when
-    it is full, and as far as it goes every `rotate_schedule_interval_ms`; objects smaller than
-    `compact_bytes` are worth merging."""
+    """`folder` is a path or `s3://bucket/prefix`. A block of offsets is written soon after it is
+    full or has `flush_size` more, and as far as it goes every `rotate_schedule_interval_ms`;
+    objects smaller than `compact_bytes` are worth merging."""
 
     folder: str | None = None
     flush_size: PositiveInt = 20_000

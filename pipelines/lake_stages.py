@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.blocks import SCHEME, Block, arrival_hours, object_name
+from connectors.blocks import BLOCK, SCHEME, Block, arrival_hours, object_name
 from connectors.kafka import bootstrap
 from connectors.lake import local_hours
 from connectors.lake_settings import LakeSettings
@@ -56,19 +56,23 @@ def job_of(live: Live) -> Job:
         settings=live.s3,
         kafka=live.kafka,
         registry=live.registry,
-        block=store.flush_size,
     )
 
 
-def progress(raw: pa.RecordBatch, size: int) -> pa.RecordBatch:
-    """`UNIT_ROWS`: how far each block of `size` offsets reaches by a raw batch of device topics."""
+def progress(raw: pa.RecordBatch, size: int, flush_size: int) -> pa.RecordBatch:
+    """`UNIT_ROWS`: how far each block of `size` offsets reaches by a raw batch of device topics; it
+    shall be written soon where it is full, or passes a multiple of `flush_size`."""
     offsets = filled_int64(raw.column("offset"), 0)
     units = _joined(raw.column("topic"), raw.column("partition"), offsets // size * size)
     encoded = units.dictionary_encode()
+    at = np.asarray(encoded.indices)
     ends = np.zeros(len(encoded.dictionary), np.int64)
-    np.maximum.at(ends, np.asarray(encoded.indices), offsets + 1)
+    np.maximum.at(ends, at, offsets + 1)
+    firsts = ends.copy()
+    np.minimum.at(firsts, at, offsets)
+    full = (ends % size == 0) | (ends // flush_size > firsts // flush_size)
     nothing = pa.nulls(len(ends), pa.string())
-    return unit_rows(encoded.dictionary, ends, ends % size == 0, True, nothing, nothing)
+    return unit_rows(encoded.dictionary, ends, full, True, nothing, nothing)
 
 
 def objects_of(rows: pa.RecordBatch, size: int, zone: str) -> pa.Array:
@@ -119,7 +123,7 @@ class BlockLookStage(Stage):
         raw, _ = raw_batch(block)
         decoder, _ = self.world.now()
         self.tally["uploads_in"] += raw.num_rows
-        reach = progress(raw, lake_of(self.live).flush_size)
+        reach = progress(raw, BLOCK, lake_of(self.live).flush_size)
         return parcel([(0, register_rows(raw, decoder, self.live.rules)), (1, reach)])
 
 
@@ -130,15 +134,15 @@ class JudgeStage(Stage):
     COUNTS = ("uploads_judged", "verdicts_told")
 
     def __call__(self, block: bytes) -> bytes:
-        live, size = self.live, lake_of(self.live).flush_size
+        live = self.live
         _, terminals = self.world.now()
         dossiers = read_block(block, DOSSIER)
-        objects = objects_of(dossiers, size, live.zone)
+        objects = objects_of(dossiers, BLOCK, live.zone)
         told = judge_dossiers(dossiers, objects, terminals.bindings, live.rules)
         self.tally["uploads_judged"] += dossiers.num_rows
         self.tally["verdicts_told"] += told.num_rows
         offsets = filled_int64(told.column("offset"), 0)
-        units = _joined(told.column("topic"), told.column("partition"), offsets // size * size)
+        units = _joined(told.column("topic"), told.column("partition"), offsets // BLOCK * BLOCK)
         none = np.zeros(told.num_rows, np.int64)
         item = told.column("offset").cast(pa.string())
         rows = unit_rows(units, none, none, False, item, told.column("verdict"))

@@ -105,7 +105,7 @@ def job_of(
         settings=config.s3.settings(),
         kafka=config.kafka,
         registry=config.registry,
-        block=config.sinks.lake.flush_size if config.sinks.lake else BLOCK,
+        block=BLOCK,
         stores=stores_of(stores, config),
         database=config.bindings_database,
         known_ms=time.time_ns() // 1_000_000,

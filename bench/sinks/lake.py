@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +30,7 @@ from rich.table import Table
 from bench.live import __main__ as live
 from bench.live import contenders, sql
 from bench.live.uploads import KINDS, Kind
-from bench.live.watch import Cost
+from bench.live.watch import Cost, Source
 from connectors.files import DependencyFailed
 from connectors.kafka import begin_offsets, end_offsets
 from connectors.kafka_read import read_range
@@ -88,8 +87,12 @@ class Result:
     size: int
 
 
-def until_all(folder: Path, total: int, cost: Callable[[], tuple[float, float]]) -> Result:
-    """Wait until a reader finds `total` rows; the clock starts when the job does."""
+def until_all(bench: contenders.Bench, job: str, folder: Path, total: int) -> Result:
+    """Wait until a reader finds `total` rows; the clock starts when the job takes its first
+    record."""
+    source, cost = Source(bench.cluster, job), Cost(bench.flink).now
+    while not source.taken():
+        time.sleep(EVERY_S / 5)
     rows, began, before = Rows(folder), time.monotonic(), cost()
     while rows.count() < total:
         if time.monotonic() - began > PATIENCE_S:
@@ -114,7 +117,7 @@ def ours(bench: contenders.Bench, kind: Kind, folder: Path) -> Result:
     job = submit(plan, bench.cluster, None)
     try:
         table = folder / f"telemetry_{kind.message_type}"
-        return until_all(table, _total(bench, kind), Cost(bench.flink).now)
+        return until_all(bench, job, table, _total(bench, kind))
     finally:
         contenders.end(bench.cluster, job)
 
@@ -135,8 +138,8 @@ def flink_sql(bench: contenders.Bench, kind: Kind, folder: Path) -> Result:
     options["pipeline.jars"] = ";".join(jar.as_uri() for jar in [*contenders.jars(), *_jars()])
     tables = [sql._device(kind, avro, bench.config), sink]
     plan = {"how": "sql", "tables": tables, "inserts": [insert], "options": options}
-    with contenders._submitted(bench, plan):
-        return until_all(folder, _total(bench, kind), Cost(bench.flink).now)
+    with contenders._submitted(bench, plan) as job:
+        return until_all(bench, job, folder, _total(bench, kind))
 
 
 def naive(bench: contenders.Bench, kind: Kind, folder: Path) -> Result:
@@ -154,6 +157,7 @@ def naive(bench: contenders.Bench, kind: Kind, folder: Path) -> Result:
         for batch in read_range(bench.config.kafka, *place, begins[place], ends[place]):
             for value in batch.column("value").to_pylist():
                 upload = fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
+                del upload["extras"]
                 samples = upload.pop("samples", None) or [{}]
                 for sample in samples:
                     row = {**upload, **sample}

@@ -55,7 +55,7 @@ def _rows(lake: Path, other: Path, table: str) -> list[tuple[str, tuple]]:
 
 
 def test_a_day_with_every_misbehaviour_equals_the_backfill(fleet, lake, tmp_path):
-    fleet.simulate(tmp_path / "day", "--vehicles", 12, "--hours", 6, "--misbehave", "all")
+    fleet.simulate(tmp_path / "day", "--vehicles", 12, "--hours", 2, "--misbehave", "all")
     fleet.submit("aggregate")
     odograph(
         "submit",

@@ -58,7 +58,7 @@ class LiveLake:
         for row in register_rows(raw, self.core.decoder, self.core.rules).to_pylist():
             self.known.dossiers[row["device_no"]].append(row)
             self.known.unjudged.add(row["device_no"])
-        for row in progress(raw, self.job.block).to_pylist():
+        for row in progress(raw, self.job.block, self.job.block).to_pylist():
             unit = self.known.units[row["unit"]]
             unit.end, unit.dirty = max(unit.end, row["end"]), True
 

@@ -82,7 +82,11 @@ def rows_of_one(lake, book, table):
     return found
 
 
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["early first", "late first"])
+@pytest.mark.parametrize(
+    "order",
+    [pytest.param((0, 1), marks=pytest.mark.long), (1, 0)],
+    ids=["early first", "late first"],
+)
 def test_parts_in_any_order_leave_the_rows_of_the_lake(fleet, tmp_path, book, order):
     """Uploads of the second part have a say in those of the first: rows move to another hour, go,
     and are shown of another copy instead."""
