@@ -57,7 +57,8 @@ def bigquery_rows(settings: BigQuerySettings) -> Counter[str]:
     found: Counter[str] = Counter()
     for name in map(latest_name, TABLES.values()):
         query = f"select count(*) from `{rest.dataset}.{name}`"
-        rows = rest.call(f"count {name}", rest.client.query_and_wait, query)
+        job = rest.call(f"count {name}", rest.client.query, query, job_retry=None)
+        rows = rest.call(f"count {name}", job.result, job_retry=None)
         found[name] = int(next(iter(rows))[0])
     rest.close()
     return found
