@@ -33,7 +33,7 @@ from runners.stack.servers import Choice, Server
 from runners.stack.stack import down, up
 
 TERMINALS = {"log": 20_000, "gps": 5_000}
-UPLOADS = {"log": 3_000_000, "gps": 220_000}
+UPLOADS = {"log": 3_000_000, "gps": 700_000}
 OPTIONS = {
     "metrics.fetcher.update-interval": "400",
     "rest.flamegraph.enabled": "true",
