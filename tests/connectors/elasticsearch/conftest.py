@@ -9,10 +9,9 @@ import pytest
 
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.sink import ElasticsearchSink
-from connectors.tables import TELEMETRY
 from runners.stack.elasticsearch import Elasticsearch
 from runners.stack.faults import FaultProxy
-from tests.connectors.elasticsearch.rows import NOON
+from tests.connectors.elasticsearch.rows import GPS, LOG, NOON
 
 _NUMBERS = itertools.count(1)
 
@@ -30,7 +29,7 @@ class Store:
         """A sink that is prepared for it."""
         made = ElasticsearchSink(self.settings(**settings), now=lambda: NOON)
         self.sinks.append(made)
-        made.prepare(list(TELEMETRY.values()))
+        made.prepare([GPS, LOG])
         return made
 
     def settings(self, **given):

@@ -8,7 +8,6 @@ import pytest
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.sink import ElasticsearchSink
 from connectors.files import DependencyFailed
-from connectors.tables import TELEMETRY
 from runners.stack.elasticsearch import USER, Elasticsearch, Tls
 from runners.stack.processes import free_port
 from tests.connectors.certificates import Authority
@@ -98,7 +97,7 @@ def test_a_node_with_too_much_to_do_gets_it_later(node, sink_of):
 
 def test_a_node_that_is_killed_while_it_is_written_to_has_all_rows_in_the_end(node, sink_of):
     sink = sink_of("killed-", batch_size=25, max_in_flight_requests=1)
-    sink.prepare(list(TELEMETRY.values()))
+    sink.prepare([GPS])
     rows, done = some(GPS, 5000), []
     writing = threading.Thread(target=lambda: done.append(sink.write(GPS, rows)))
     writing.start()

@@ -8,9 +8,7 @@ from tests.connectors.elasticsearch.rows import GPS, LOG, at, row, table_of
 
 LOGS = st.builds(
     dict,
-    message_id=st.sampled_from("abc"),
-    sample_idx=st.integers(0, 1),
-    seconds=st.integers(-2, 2),
+    message_id=st.sampled_from("abcd"),
     revision=st.integers(1, 3),
     gone=st.booleans(),
     vehicle_id=st.sampled_from(["V-1", "V-2", None]),
@@ -41,17 +39,17 @@ def after(*writes):
 
 
 def keyed(rows):
-    """Of rows of one key and time that say different things no order could make one: keep one."""
-    return list(
-        {
-            (one["message_id"], one["sample_idx"], one["seconds"], one["revision"]): one
-            for one in rows
-        }.values()
-    )
+    """Rows of a key and revision are the same, and the time of a key is one."""
+    return list({(one["message_id"], one["revision"]): one for one in rows}.values())
 
 
-@given(rows=st.lists(LOGS, max_size=8).map(keyed), data=st.data())
-@settings(max_examples=150, deadline=None)
+def timed(rows):
+    """The rows, each at the time of its key: a and c happened at once, and b and d."""
+    return [{**one, "seconds": "ac bd".index(one["message_id"]) // 3} for one in rows]
+
+
+@given(rows=st.lists(LOGS, max_size=8).map(timed).map(keyed), data=st.data())
+@settings(max_examples=25, deadline=None)
 def test_it_does_not_matter_how_rows_are_ordered_grouped_or_repeated(rows, data):
     order = data.draw(st.permutations(rows + rows[: data.draw(st.integers(0, len(rows)))]))
     cut = data.draw(st.integers(0, len(order)))
@@ -100,3 +98,25 @@ def test_what_changes_nothing_is_not_written():
     assert merged(known, newest(LOG, table_of(LOG, [row(LOG, "b", seconds=4)]))).height == 0
     later = merged(known, newest(LOG, table_of(LOG, [row(LOG, "c", seconds=6)])))
     assert later["seen_time"].to_list() == [f"{at(6):%Y-%m-%dT%H:%M:%S}.000Z"]
+
+
+def test_a_row_that_happened_earlier_than_it_seemed_gives_way():
+    seemed = row(LOG, "a", seconds=3600, revision=1, speed_kmh=1.0)
+    judged = row(LOG, "a", seconds=-60, revision=2, speed_kmh=1.0)
+    now = row(LOG, "b", seconds=0, speed_kmh=2.0)
+    for writes in ([seemed], [judged], [now]), ([seemed, judged], [now]), ([seemed, judged, now],):
+        document = after(*([plain(one) for one in rows] for rows in writes))["V-1"]
+        assert (document["speed_kmh"], document["speed_row"]) == (2.0, "b-0")
+
+
+def test_an_old_revision_of_a_row_changes_nothing():
+    judged = row(LOG, "a", seconds=-60, revision=2, speed_kmh=1.0)
+    seemed = row(LOG, "a", seconds=3600, revision=1, speed_kmh=1.0)
+    assert after([plain(judged)], [plain(seemed)]) == after([plain(judged)])
+
+
+def plain(one):
+    """A row as the arguments of `row`."""
+    seconds = (one["event_time"] - at(0)).total_seconds()
+    kept = ("message_id", "sample_idx", "revision", "gone", "speed_kmh")
+    return {"seconds": seconds, **{name: one[name] for name in kept}}
