@@ -6,7 +6,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from connectors.files import DependencyFailed
 from connectors.kafka import (
@@ -24,6 +29,13 @@ from connectors.kafka import (
 from connectors.settings import KafkaSettings
 
 FIRST_S = 30.0
+PAUSE_S = 0.2
+MOVING = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
+"""The broker that knows a group's offsets is not ready, or is another one by now."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +52,19 @@ def committed(settings: KafkaSettings, group: str) -> dict[Partition, int]:
     """The offsets a group will go on from; nothing of partitions it never committed. Raises
     DependencyFailed."""
     client, troubles = admin(settings)
+    deadline = time.monotonic() + REQUEST_S
     with asking(settings, f"look up offsets of the group {group}", troubles):
-        asked = client.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_S
-        )
-        found = asked[group].result().topic_partitions
+        while True:
+            asked = client.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_S
+            )
+            try:
+                found = asked[group].result().topic_partitions
+                break
+            except KafkaException as error:
+                if error.args[0].code() not in MOVING or time.monotonic() > deadline:
+                    raise
+            time.sleep(PAUSE_S)
     return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
 
 

@@ -88,9 +88,7 @@ def test_two_vehicles_at_one_instant_are_refused(database, since, until):
 
 
 def test_a_swap_instant_belongs_to_one_vehicle_and_other_terminals_do_not_matter(database):
-    database.run(
-        bind(until="2024-02-01"), bind(vehicle_id="V2", since="2024-02-01"), bind("0002")
-    )
+    database.run(bind(until="2024-02-01"), bind(vehicle_id="V2", since="2024-02-01"), bind("0002"))
     assert len(rows(database)) == 3
 
 

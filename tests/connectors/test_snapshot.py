@@ -254,9 +254,7 @@ def test_number_plates_are_in_no_log_and_no_message(database, holding, caplog, s
 
 def test_a_file_is_held_like_a_database(tmp_path):
     path = tmp_path / "bindings.csv"
-    path.write_text(
-        "device_no,vehicle_id,valid_from,valid_to\n0001,V1,2024-01-15T00:00:00Z,\n"
-    )
+    path.write_text("device_no,vehicle_id,valid_from,valid_to\n0001,V1,2024-01-15T00:00:00Z,\n")
     holder = held_file(str(path), S3Settings())
     assert vehicle(holder.current) == "V1"
     assert holder.current.vehicles.rows["plate_no"].to_pylist() == [""]

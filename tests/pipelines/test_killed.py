@@ -27,10 +27,10 @@ def kill(place, fleet, lake, *options, **environment):
 @pytest.mark.parametrize(
     "place",
     [
-        "_state/register:20",
-        "telemetry_log:3",
-        "_state/begun:20",
-        "_state/objects:30",
+        "_state/register:6",
+        "telemetry_log:2",
+        "_state/begun:6",
+        "_state/objects:8",
         "vehicle_minutes:2",
     ],
 )
@@ -60,7 +60,7 @@ def test_what_a_killed_run_began_is_finished_by_a_run_over_other_objects(fleet, 
 def test_stale_files_of_a_killed_run_go(fleet, whole, tmp_path):
     """Killed under bindings and verdicts that another run does not share."""
     lake = tmp_path / "lake"
-    kill("_state/verdicts:20", fleet, lake, "--from", "2024-01-16T01:00+09:00")
+    kill("_state/verdicts:6", fleet, lake, "--from", "2024-01-16T00:00+09:00")
     backfill(fleet, lake)
     assert differences(whole[0], lake) == []
 

@@ -148,10 +148,11 @@ def test_config_check_says_what_a_file_amounts_to(tmp_path, monkeypatch, capsys)
     assert in_process(monkeypatch, capsys, "config", "check", path)[0] == 0
 
 
-def test_a_setting_reaches_the_job(fleet, tmp_path):
+def test_a_setting_reaches_the_job(fleet, tmp_path, monkeypatch, capsys):
     path = tmp_path / "settings.yaml"
     path.write_text("fleet_zone: UTC\n")
-    assert odograph(*backfill_words(fleet, tmp_path / "lake", "--config", path)).returncode == 0
+    words = backfill_words(fleet, tmp_path / "lake", "--config", path)
+    assert in_process(monkeypatch, capsys, *words)[0] == 0
     assert (tmp_path / "lake/telemetry_gps/date=2024-01-14/hour=23").is_dir()
     ledger = json.loads((tmp_path / "lake/_state/ledger.json").read_text())
     assert ledger["totals"]["in"] > 0
@@ -284,15 +285,14 @@ def test_help_does_not_import_beam():
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_nothing_of_progress_where_nobody_looks(fleet, tmp_path):
-    assert odograph(*backfill_words(fleet, tmp_path / "lake")).stderr == ""
+def test_nothing_of_progress_where_nobody_looks(tmp_path):
     assert odograph("simulate", "--out", tmp_path / "fleet", "--hours", "0.1").stderr == ""
 
 
-def test_a_fleet_from_the_command_line_is_the_one_asked_for(tmp_path):
+def test_a_fleet_from_the_command_line_is_the_one_asked_for(tmp_path, monkeypatch, capsys):
     words = ["simulate", "--out", tmp_path / "a", "--vehicles", 3, "--hours", 0.5, "--seed", 9]
-    ended = odograph(*words, "--misbehave", "m01, M17")
-    assert ended.returncode == 0 and "device_binding.csv" in ended.stdout
+    code, out, _ = in_process(monkeypatch, capsys, *words, "--misbehave", "m01, M17")
+    assert code == 0 and "device_binding.csv" in out
     parameters = json.loads((tmp_path / "a" / "truth.json").read_bytes())["parameters"]
     assert parameters["misbehave"] == ["M01", "M17"] and parameters["seed"] == 9
 

@@ -1,0 +1,143 @@
+"""A day with every misbehaviour, live into the stores while one of them and a machine are lost."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from connectors.bigquery.settings import BigQuerySettings
+from runners.stack.bigquery import PROJECT, BigQuery
+from runners.stack.elasticsearch import Elasticsearch
+from runners.stack.processes import free_port
+from tests.live import stores
+from tests.live.fleet import PATIENCE_S, Fleet, odograph, until
+from tests.live.stores import documents, in_bigquery, in_elasticsearch
+from tests.servers import CACHE, running
+
+SINKS = ("elasticsearch", "bigquery")
+DAY = ("--vehicles", 3, "--hours", 0.5, "--start", "2024-01-14T23:45:00Z", "--misbehave", "all")
+RATE = 80
+"""Uploads a second, so that the feed lasts while things happen."""
+NO_DEADLINES = {"stream": {"lateness_hours": 1_000_000, "revise_after_s": 1}}
+QUICK = {"retry_backoff_ms": 100, "retry_backoff_max_ms": 1000, "max_retries": 1000}
+FAST_JAVA = ("-XX:TieredStopAtLevel=1",)
+
+
+@dataclass
+class Day:
+    """What was sent and what happened: the table of `odograph status` while Elasticsearch was
+    away, and what its job's lag and restarts then were."""
+
+    fleet: Fleet
+    address: str
+    bigquery: BigQuerySettings
+    away: str
+    expected: dict
+
+
+def told(status, job):
+    """State, lag and restarts of a job in the table of `odograph status`."""
+    (line,) = [one for one in status.splitlines() if f" {job} " in one]
+    cells = [cell.strip() for cell in line.split("│")[1:-1]]
+    return cells[1], int(cells[2].replace(",", "")), int(cells[-1])
+
+
+@pytest.fixture(scope="module")
+def day(servers, tmp_path_factory):
+    """The whole story once: two sinks and the minutes' job run, a day is fed, Elasticsearch is
+    killed and comes back, the TaskManager is killed and comes back."""
+    folder = tmp_path_factory.mktemp("sinks")
+    search = Elasticsearch(folder / "search", CACHE, free_port(2), java_options=FAST_JAVA)
+    query = BigQuery(folder / "bigquery", CACHE, free_port(BigQuery.span))
+    with running(search), running(query):
+        place = {
+            "project": PROJECT,
+            "api_endpoint": query.address,
+            "storage_endpoint": query.storage,
+            "insecure": True,
+        }
+        hosts = {"hosts": [search.address], "replicas": 0, "searchable_days": 40_000}
+        sinks = {"bigquery": place | QUICK, "elasticsearch": hosts | QUICK}
+        with Fleet.fresh(servers, folder, **NO_DEADLINES, sinks=sinks) as fleet:
+            yield story(fleet, search, BigQuerySettings(**place), folder)
+
+
+def story(fleet, search, bigquery, folder):
+    out = folder / "day"
+    odograph("simulate", "--out", out, *DAY)
+    fleet.bindings.write_bytes((out / "device_binding.csv").read_bytes())
+    fleet.submit("aggregate")
+    for name in SINKS:
+        fleet.submit(f"sink {name}")
+    command = [sys.executable, "-m", "runners.command", "simulate", "--config", fleet.settings]
+    feed = subprocess.Popen([*map(str, command), *map(str, DAY), "--rate", str(RATE)])
+    search.process.kill()
+    sent = until(fleet.sent, "uploads on the topics")
+    until(lambda: told(status(fleet), "sink-bigquery")[1] < fleet.sent() > sent, "some is written")
+    time.sleep(5)
+    away = status(fleet)
+    search.start()
+    flink = fleet.servers["flink"]
+    flink.task_manager(1).kill()
+    flink.start_task_manager(1)
+    search.ready(180)
+    assert feed.wait(PATIENCE_S) == 0
+    return Day(fleet, search.address, bigquery, away, stores.expected(fleet.batch()))
+
+
+def status(fleet):
+    """The table of `odograph status`."""
+    return odograph("status", "--config", fleet.settings)
+
+
+def reaches(found, wanted, what):
+    """Wait until a store holds what it must."""
+    last = {}
+
+    def equal():
+        last.update(now=found())
+        return last["now"] == wanted
+
+    try:
+        until(equal, what, 180)
+    except AssertionError as error:
+        now = last["now"]
+        wrong = [k for k in now.keys() | wanted.keys() if now.get(k) != wanted.get(k)]
+        some = [(key, now.get(key), wanted.get(key)) for key in sorted(wrong, key=str)[:3]]
+        told = f"{len(wrong)} of {len(wanted)} rows differ: {some}"
+        raise AssertionError(f"{error}\n{told}") from None
+
+
+def test_a_store_that_is_away_makes_its_own_sink_wait_and_no_other(day):
+    state, lag, restarts = told(day.away, "sink-elasticsearch")
+    assert (state, restarts) == ("RUNNING", 0)
+    assert lag > told(day.away, "sink-bigquery")[1]
+    assert told(day.away, "sink-bigquery")[::2] == ("RUNNING", 0)
+
+
+@pytest.mark.parametrize("table", stores.TABLES, ids=lambda table: table.name)
+def test_rows_in_elasticsearch_are_those_of_a_batch(day, table):
+    wanted = documents(table, day.expected[table])
+    reaches(lambda: in_elasticsearch(day.address, table), wanted, f"{table.name} as in the batch")
+
+
+@pytest.mark.parametrize("table", stores.TABLES, ids=lambda table: table.name)
+def test_rows_in_bigquery_are_those_of_a_batch(day, table):
+    wanted = stores.by_key(table, day.expected[table].to_pylist())
+    reaches(lambda: in_bigquery(day.bigquery, table), wanted, f"{table.name} as in the batch")
+
+
+def test_status_tells_that_nothing_waits_and_fails_when_a_sink_is_stopped(day):
+    until(lambda: told(status(day.fleet), "sink-bigquery")[1] == 0, "nothing waits")
+    odograph("jobs", "cancel", "sink-bigquery", "--config", day.fleet.settings)
+
+    def fails():
+        return odograph("status", "--config", day.fleet.settings, fails=True)
+
+    until(lambda: "CANCELED" in fails(), "the sink has ended")
+    assert re.search(r"not running: sink-bigquery\b", fails())
