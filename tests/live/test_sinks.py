@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import pytest
 
 from connectors.bigquery.settings import BigQuerySettings
+from connectors.bigquery.views import latest_name
+from connectors.elasticsearch.documents import index_base
 from runners.stack.bigquery import PROJECT, BigQuery
 from runners.stack.elasticsearch import Elasticsearch
 from runners.stack.processes import free_port
@@ -130,6 +132,16 @@ def test_rows_in_elasticsearch_are_those_of_a_batch(day, table):
 def test_rows_in_bigquery_are_those_of_a_batch(day, table):
     wanted = stores.by_key(table, day.expected[table].to_pylist())
     reaches(lambda: in_bigquery(day.bigquery, table), wanted, f"{table.name} as in the batch")
+
+
+def test_what_the_stores_hold_is_counted(day):
+    told = odograph("stores", "--config", day.fleet.settings)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in told.splitlines()]
+    counted = {(row[0], row[1]): int(row[2].replace(",", "")) for row in rows if len(row) == 3}
+    for table in stores.TABLES:
+        wanted = day.expected[table].num_rows
+        assert counted["bigquery", latest_name(table)] == wanted
+        assert counted["elasticsearch", index_base("", table)] == wanted
 
 
 def test_status_tells_that_nothing_waits_and_fails_when_a_sink_is_stopped(day):
