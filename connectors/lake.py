@@ -54,6 +54,7 @@ class Writer(Protocol):
 @dataclass
 class _Open:
     writer: Writer
+    stream: pa.NativeFile
     commit: Commit
     name: str
 
@@ -63,7 +64,8 @@ class TableWriter:
     """Writes rows of several tables, split by local hour, under one object name each.
 
     Files appear when the `with` block ends without an error; none does otherwise. `files` and
-    `hours` say what was (or is to be) written. `opened` makes the writer of a file.
+    `hours` say what was (or is to be) written, `size` how many bytes were. `opened` makes the
+    writer of a file.
     """
 
     lake: Folder
@@ -71,6 +73,7 @@ class TableWriter:
     zone: str
     opened: Callable[[pa.NativeFile, pa.Schema], Writer] | None = None
     hours: set[int] = field(default_factory=set)
+    size: int = 0
     _open: dict[tuple[str, int], _Open] = field(default_factory=dict)
 
     @property
@@ -99,7 +102,7 @@ class TableWriter:
             name = f"{table}/{hour_folder(hour)}/{self.object_name}"
             stream, commit = self.lake.begin(name)
             writer = (self.opened or parquet_writer)(stream, batch.schema)
-            self._open[key] = _Open(writer, commit, name)
+            self._open[key] = _Open(writer, stream, commit, name)
             self.hours.add(hour)
         with failing(f"write {self._open[key].name}"):
             self._open[key].writer.write_batch(batch)
@@ -118,6 +121,7 @@ class TableWriter:
             while waiting and kind is None:
                 with failing(f"write {waiting[-1].name}"):
                     waiting[-1].writer.close()
+                    self.size += waiting[-1].stream.tell()
                 waiting.pop().commit()
         finally:
             for one in waiting:

@@ -50,11 +50,13 @@ class Core:
 
 @dataclass
 class Wrote:
-    """What writing a block came to: uploads read, rows of telemetry, objects with facts."""
+    """What writing a block came to: uploads read, rows of telemetry, objects with facts and their
+    bytes."""
 
     uploads: int = 0
     rows: int = 0
     objects: int = 0
+    bytes: int = 0
 
 
 def write_block(job: Job, block: Block, told: Told, core: Core) -> Wrote:
@@ -90,6 +92,7 @@ def write_records(job: Job, records: Records, told: Told, core: Core) -> Wrote:
         sum(done.uploads for done in objects.values()),
         sum(done.rows for done in objects.values()),
         sum(len(done.facts.files) for done in objects.values()),
+        sum(done.facts.size for done in objects.values()),
     )
 
 

@@ -9,7 +9,6 @@ from pyflink.datastream import DataStream
 
 from pipelines.graph import BYTES, Graph, java
 from pipelines.lake_stages import (
-    UNIT_ROWS,
     BlockLookStage,
     HourStage,
     JudgeStage,
@@ -17,6 +16,7 @@ from pipelines.lake_stages import (
     WriteHourStage,
     lake_of,
 )
+from pipelines.lake_units import UNIT_ROWS
 from pipelines.live import Live
 from pipelines.records import OUT_RECORD as OUT
 from pipelines.stages import MINUTES_TOPIC

@@ -3,20 +3,35 @@ writing a block; and the same for the hours of vehicle minutes."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from connectors.blocks import BLOCK, SCHEME, Block, arrival_hours, object_name
+from connectors.blocks import BLOCK, SCHEME
+from connectors.files import DependencyFailed
 from connectors.kafka import bootstrap
 from connectors.lake import local_hours
 from connectors.lake_settings import LakeSettings
 from connectors.settings import BadSettings
-from pipelines.blocks import parcel, read_block, schema
+from connectors.sink import Passing, patiently
+from pipelines.blocks import parcel, read_block
 from pipelines.enrich import DEAD_LETTERS_TOPIC, dead_records
 from pipelines.job import Job
-from pipelines.lake_block import Core, write_block
+from pipelines.lake_block import Core, Wrote, write_block
 from pipelines.lake_minutes import grows, minutes_of, pack, texts, unpack, write_hour
+from pipelines.lake_units import (
+    UNIT_ROWS,
+    block_of,
+    due,
+    joined,
+    objects_of,
+    progress,
+    unit_rows,
+)
 from pipelines.live import Live
 from pipelines.records import OUT_RECORD, raw_batch
 from pipelines.stages import MINUTES_TOPIC, Stage
@@ -27,12 +42,7 @@ from transforms.dossier import DOSSIER
 from transforms.first_look import REGISTERED
 from transforms.outcome import Refusal, dead_letters
 
-UNIT_ROWS = schema("unit:string,end:long,full:byte,grows:byte,item:string?,value:bytes?")
-"""What is said of units that are written whole: blocks, or hours of minutes. Without an item a row
-says how far its unit reaches."""
-UNIT = schema("unit:string,end:long,item:string?,value:bytes?")
-"""A unit that is due: a row without item, then its items."""
-MARK = "|"
+Done = TypeVar("Done")
 
 
 def lake_of(live: Live) -> LakeSettings:
@@ -57,60 +67,6 @@ def job_of(live: Live) -> Job:
         kafka=live.kafka,
         registry=live.registry,
     )
-
-
-def progress(raw: pa.RecordBatch, size: int, flush_size: int) -> pa.RecordBatch:
-    """`UNIT_ROWS`: how far each block of `size` offsets reaches by a raw batch of device topics; it
-    shall be written soon where it is full, or passes a multiple of `flush_size`."""
-    offsets = filled_int64(raw.column("offset"), 0)
-    units = _joined(raw.column("topic"), raw.column("partition"), offsets // size * size)
-    encoded = units.dictionary_encode()
-    at = np.asarray(encoded.indices)
-    ends = np.zeros(len(encoded.dictionary), np.int64)
-    np.maximum.at(ends, at, offsets + 1)
-    firsts = ends.copy()
-    np.minimum.at(firsts, at, offsets)
-    full = (ends % size == 0) | (ends // flush_size > firsts // flush_size)
-    nothing = pa.nulls(len(ends), pa.string())
-    return unit_rows(encoded.dictionary, ends, full, True, nothing, nothing)
-
-
-def objects_of(rows: pa.RecordBatch, size: int, zone: str) -> pa.Array:
-    """Names of the archive objects of rows (topic, partition, offset, timestamp)."""
-    starts = filled_int64(rows.column("offset"), 0) // size * size
-    hours = arrival_hours(filled_int64(rows.column("timestamp"), 0), zone)
-    encoded = _joined(rows.column("topic"), rows.column("partition"), starts, hours)
-    encoded = encoded.dictionary_encode()
-    names = []
-    for text in encoded.dictionary.to_pylist():
-        unit, _, hour = text.rpartition(MARK)
-        names.append(object_name(block_of(unit, 0), int(hour)))
-    return pa.array(names, pa.string()).take(encoded.indices)
-
-
-def block_of(unit: str, end: int) -> Block:
-    """The block that a unit's name stands for, up to `end`."""
-    topic, partition, start = unit.rsplit(MARK, 2)
-    return Block(topic, int(partition), int(start), end, int(start))
-
-
-def _joined(*columns: pa.Array | np.ndarray) -> pa.Array:
-    texts = [pa.array(column).cast(pa.string()) for column in columns]
-    return pc.binary_join_element_wise(*texts, MARK)
-
-
-def unit_rows(
-    unit: pa.Array,
-    end: np.ndarray,
-    full: np.ndarray,
-    grows: np.ndarray | bool,
-    item: pa.Array,
-    value: pa.Array,
-) -> pa.RecordBatch:
-    """`UNIT_ROWS` of columns."""
-    flags = [np.broadcast_to(flag, len(unit)).astype(np.int8) for flag in (full, grows)]
-    columns = [unit, end, *flags, item, value.cast(pa.binary())]
-    return pa.RecordBatch.from_arrays([pa.array(c) for c in columns], schema=UNIT_ROWS)
 
 
 class BlockLookStage(Stage):
@@ -142,34 +98,74 @@ class JudgeStage(Stage):
         self.tally["uploads_judged"] += dossiers.num_rows
         self.tally["verdicts_told"] += told.num_rows
         offsets = filled_int64(told.column("offset"), 0)
-        units = _joined(told.column("topic"), told.column("partition"), offsets // BLOCK * BLOCK)
+        units = joined(told.column("topic"), told.column("partition"), offsets // BLOCK * BLOCK)
         none = np.zeros(told.num_rows, np.int64)
         item = told.column("offset").cast(pa.string())
         rows = unit_rows(units, none, none, False, item, told.column("verdict"))
         return parcel([(0, rows)])
 
 
-class WriteBlockStage(Stage):
+@dataclass
+class LakeStage(Stage):
+    """A stage that writes to the lake."""
+
+    waiting_since: float | None = None
+
+    def patiently(self, write: Callable[[], Done]) -> Done:
+        """Do it, again and again while the lake, or Kafka, does not answer. What is written is
+        written whole, so doing it again is right. Raises DependencyFailed when patience ends."""
+
+        def attempt() -> Done:
+            try:
+                return write()
+            except DependencyFailed as error:
+                raise Passing(str(error)) from error
+
+        def told() -> None:
+            self.tally["retries"] += 1
+
+        self.waiting_since = time.monotonic()
+        done = patiently(lake_of(self.live), attempt, told)
+        self.waiting_since = None
+        return done
+
+    def gauges(self) -> dict[str, Callable[[], int]]:
+        """Those of the stage, and for how long what is being written has been at it."""
+        return {**super().gauges(), "oldest_unwritten_ms": self.oldest_unwritten_ms}
+
+    def oldest_unwritten_ms(self) -> int:
+        """See `gauges`."""
+        since = self.waiting_since
+        return 0 if since is None else round((time.monotonic() - since) * 1000)
+
+
+class WriteBlockStage(LakeStage):
     """Blocks that are due into the lake; they stand when a call returns."""
 
     OUTPUTS = (OUT_RECORD,)
-    COUNTS = ("blocks_written", "uploads_written", "rows_written", "objects_written")
+    COUNTS = (
+        *("blocks_written", "uploads_written", "rows_written", "objects_written"),
+        *("bytes_written", "retries"),
+    )
 
     def __call__(self, block: bytes) -> bytes:
         unit, end, items = due(block)
-        decoder, terminals = self.world.now()
-        core = Core(decoder, terminals.bindings, self.live.rules)
+        job, one = job_of(self.live), block_of(unit, end)
         offsets = np.asarray(items.column("item").cast(pa.int64()))
         told = Told.unpack(offsets, items.column("value"))
-        wrote = write_block(job_of(self.live), block_of(unit, end), told, core)
+
+        def write() -> Wrote:
+            decoder, terminals = self.world.now()
+            return write_block(job, one, told, Core(decoder, terminals.bindings, self.live.rules))
+
+        wrote = self.patiently(write)
         self.tally["blocks_written"] += 1
-        self.tally["uploads_written"] += wrote.uploads
-        self.tally["rows_written"] += wrote.rows
-        self.tally["objects_written"] += wrote.objects
+        for name, count in vars(wrote).items():
+            self.tally[f"{name}_written"] += count
         return b""
 
 
-class HourStage(Stage):
+class HourStage(LakeStage):
     """Records of `vehicle-minutes` to what they tell of hours, and those of no minute as dead
     letters."""
 
@@ -210,21 +206,14 @@ class WriteHourStage(HourStage):
     """Hours that are due into the lake; out go minutes that cannot be read, as dead letters."""
 
     OUTPUTS = (OUT_RECORD,)
-    COUNTS = ("hours_written", "minutes_written", "minutes_dead")
+    COUNTS = ("hours_written", "minutes_written", "minutes_dead", "retries")
 
     def __call__(self, block: bytes) -> bytes:
         hour, _, items = due(block)
         raw = unpack(items.column("item"), items.column("value"), MINUTES_TOPIC)
         found = decode_minutes(raw, self.world.writers, self.live.rules.bounds)
-        count = write_hour(job_of(self.live), int(hour), found.good)
+        count = self.patiently(lambda: write_hour(job_of(self.live), int(hour), found.good))
         self.tally["hours_written"] += 1
         self.tally["minutes_written"] += count
         self.tally["minutes_dead"] += found.dead.num_rows
         return parcel([(0, self.letters(found.dead))])
-
-
-def due(block: bytes) -> tuple[str, int, pa.RecordBatch]:
-    """A unit that is due: its name, its end, and its items (columns item and value)."""
-    rows = read_block(block, UNIT)
-    items = rows.filter(rows.column("item").is_valid()).select(["item", "value"])
-    return rows.column("unit")[0].as_py(), rows.column("end")[0].as_py(), items

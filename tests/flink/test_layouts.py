@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.blocks import layout, schema
+from pipelines.lake_units import UNIT, UNIT_ROWS
 from pipelines.records import DEVICE_RECORD, OUT_RECORD
 from pipelines.stages import CHANGED
 from schemas import MESSAGE_TYPES
@@ -12,6 +13,8 @@ from transforms.dossier import DOSSIER
 from transforms.first_look import CONTRIBUTIONS, REGISTERED, SUSPECT, TOLD
 
 SHARED = {
+    "Blocks.LAYOUT": UNIT_ROWS,
+    "Blocks.UNIT": UNIT,
     "Contributions.LAYOUT": CONTRIBUTIONS,
     "Dossiers.LAYOUT": REGISTERED,
     "Dossiers.DOSSIER": DOSSIER,

@@ -13,7 +13,7 @@ import pyarrow as pa
 from connectors.blocks import cut
 from pipelines.job import Job
 from pipelines.lake_block import Core, write_records
-from pipelines.lake_stages import block_of, objects_of, progress
+from pipelines.lake_units import block_of, objects_of, progress
 from transforms.block_rows import Told, judge_dossiers, register_rows
 from transforms.dossier import DOSSIER
 from transforms.first_look import numbered

@@ -8,8 +8,14 @@ import pytest
 
 from connectors import files
 from connectors.blocks import Block, cut
+from connectors.files import DependencyFailed
+from connectors.lake_settings import LakeSettings
+from connectors.settings import KafkaSettings
 from pipelines.job import Job
 from pipelines.lake_block import Core, write_records
+from pipelines.lake_stages import LakeStage
+from pipelines.lake_units import progress
+from pipelines.live import Live
 from tests.pipelines.lakes import rows
 from tests.transforms.support import ALWAYS, HOUR, NOON, bindings_of, log, raw_batch
 from transforms.block_rows import PACKED, Told
@@ -83,3 +89,31 @@ def test_an_hour_of_merged_objects_is_told_of_rows_that_left(job):
     assert rows(job.lake, "telemetry_log", "count(*)") == [(2,)]
     left = pathlib.Path(job.lake) / "telemetry_log" / before
     assert pq.read_metadata(left).num_rows == 0
+
+
+def test_a_lake_that_is_away_is_asked_again(tmp_path, monkeypatch):
+    store = LakeSettings(folder=str(tmp_path / "lake"), retry_backoff_ms=1, max_retries=3)
+    stage = LakeStage(Live("sink-lake", KafkaSettings(bootstrap="nowhere:1"), store=store))
+    left = [2]
+
+    def write():
+        left[0] -= 1
+        if left[0] >= 0:
+            raise DependencyFailed("could not write")
+        return "done"
+
+    assert stage.patiently(write) == "done"
+    assert stage.tally["retries"] == 2
+    left[0] = 100
+    with pytest.raises(DependencyFailed, match="gave up after 3 retries: could not write"):
+        stage.patiently(write)
+
+
+def test_how_far_blocks_reach_is_told_of_every_batch():
+    records = raw_batch([log(n, NOON) for n in range(40)], topic="message-log", offset=190)
+    told = progress(records, 100, 60).to_pylist()
+    assert [(row["unit"], row["end"], row["full"]) for row in told] == [
+        ("message-log|0|100", 200, 1),
+        ("message-log|0|200", 230, 0),
+    ]
+    assert [row["full"] for row in progress(records.slice(15, 25), 100, 25).to_pylist()] == [1]

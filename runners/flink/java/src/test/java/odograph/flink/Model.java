@@ -16,6 +16,8 @@ import org.apache.flink.table.data.RowData;
  */
 public final class Model {
   private static final String[] LAYOUTS = {
+    "Blocks.LAYOUT", Blocks.LAYOUT,
+    "Blocks.UNIT", Blocks.UNIT,
     "Contributions.LAYOUT", Contributions.LAYOUT,
     "Dossiers.LAYOUT", Dossiers.LAYOUT,
     "Dossiers.DOSSIER", Dossiers.DOSSIER,
