@@ -67,7 +67,7 @@ def test_a_node_of_an_authority_we_do_not_know_gets_nothing(sink_of, tmp_path):
 
 
 def test_a_key_writes_until_it_is_revoked(node, sink_of, tmp_path):
-    privileges = [{"names": ["key-*"], "privileges": ["all"]}]
+    privileges = [{"names": ["key-*"], "privileges": ["manage", "read", "write"]}]
     role = {"writer": {"cluster": ["manage_index_templates", "monitor"], "indices": privileges}}
     wanted = {"name": "writer", "role_descriptors": role}
     key = json.loads(node.ask("POST", "/_security/api_key", json.dumps(wanted).encode()))
