@@ -69,6 +69,9 @@ class Told:
         return cls(offsets[order], verdicts[order])
 
 
+NOTHING_TOLD = Told(np.empty(0, np.int64), np.empty(0, PACKED))
+
+
 def register_rows(raw: pa.RecordBatch, decoder: Decoder, rules: Rules) -> pa.RecordBatch:
     """Rows (`transforms.first_look.REGISTERED`) of all uploads of a `numbered` raw batch, without
     their records. `content` is mixed with the place: whoever compares it finds that all copies

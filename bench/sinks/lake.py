@@ -31,10 +31,15 @@ from bench.live import __main__ as live
 from bench.live import contenders, sql
 from bench.live.uploads import KINDS, Kind
 from bench.live.watch import Cost, Source
-from connectors.files import DependencyFailed
+from connectors.bindings import load_bindings
+from connectors.blocks import SCHEME, list_blocks, spans_between
+from connectors.files import DependencyFailed, S3Settings
 from connectors.kafka import begin_offsets, end_offsets
 from connectors.kafka_read import read_range
 from connectors.lake_settings import LakeSettings
+from connectors.registry import RegistrySchemas
+from pipelines.job import Job
+from pipelines.lake_block import Core, write_block
 from runners.config import SinksConfig
 from runners.flink.plan import Plan
 from runners.flink.submission import submit
@@ -44,6 +49,8 @@ from runners.stack.processes import free_port
 from runners.stack.servers import Choice
 from runners.stack.stack import down, up
 from schemas import load
+from transforms.block_rows import NOTHING_TOLD
+from transforms.decode import Decoder
 
 HERE = Path(__file__).parent
 EVERY_S = 0.5
@@ -177,9 +184,28 @@ def naive(bench: contenders.Bench, kind: Kind, folder: Path) -> Result:
     raise DependencyFailed(f"{kind.topic} holds fewer than {total} rows")
 
 
-WAYS = {"ours": ours, "sql": flink_sql, "naive": naive}
+def writing(bench: contenders.Bench, kind: Kind, folder: Path) -> Result:
+    """What ours does to a block, alone in this process: read it from Kafka, decode, check, bind,
+    write, remember. Without an engine, and without what neighbours say of an upload."""
+    config = bench.config
+    terminals = load_bindings(str(bench.bindings), S3Settings())
+    decoder = Decoder(config.rules.bounds, terminals.known, RegistrySchemas(config.registry))
+    core = Core(decoder, terminals.bindings, config.rules)
+    source = f"{SCHEME}{config.kafka.bootstrap}"
+    job = Job(source, "", str(folder), "", kafka=config.kafka)
+    spans = spans_between(config.kafka, [kind.topic], None, None)
+    blocks = list_blocks(config.kafka, spans, lambda *place: None).objects
+    began, before = time.monotonic(), time.process_time()
+    rows = sum(write_block(job, block, NOTHING_TOLD, core).rows for block in blocks)
+    spent = time.process_time() - before
+    size = sum(p.stat().st_size for p in folder.rglob("*.parquet"))
+    return Result(rows, time.monotonic() - began, 0.0, spent, size)
+
+
+WAYS = {"ours": ours, "writing": writing, "sql": flink_sql, "naive": naive}
 NAMES = {
-    "ours": "odograph",
+    "ours": "odograph submit sink lake",
+    "writing": "odograph, writing blocks alone",
     "sql": "Flink SQL, filesystem and Parquet",
     "naive": "a message a time",
 }
