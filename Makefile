@@ -10,6 +10,7 @@ FLINK_BIN := .venv-flink/bin
 FLINK_READY := .venv-flink/.ready
 JAR := runners/flink/odograph-flink.jar
 JAVA_SOURCES := $(shell find runners/flink/java -name target -prune -o -type f -print)
+SINKS := $(wildcard tests/live/test_sink*.py)
 ON_SERVERS := tests/connectors tests/pipelines tests/runners tests/stack
 DEMO_VEHICLES ?= 50
 DEMO_HOURS ?= 24
@@ -22,8 +23,8 @@ help:
 	@echo "make servers    fetch what \`odograph stack up\` and the tests start"
 	@echo "make test       lint, types, then test-core, test-servers and test-live beside each other"
 	@echo "make test-core  what needs few servers; the core again beside PyFlink"
-	@echo "make test-servers  connectors, backfills, commands and the stack on real servers"
-	@echo "make test-live  the live jobs on real servers, through faults"
+	@echo "make test-servers  connectors, sinks, backfills, commands and the stack on real servers"
+	@echo "make test-live  convert, aggregate and backfill on a real cluster, through faults"
 	@echo "make test-long  tests on servers that take minutes more"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      measure"
@@ -58,10 +59,10 @@ test-core: servers $(JAR)
 	$(FLINK_BIN)/python -m pytest -q -p no:cacheprovider tests/schemas tests/transforms
 
 test-servers: servers $(JAR)
-	$(BIN)/python -m pytest -q --durations=12 -m "not long" $(ON_SERVERS)
+	$(BIN)/python -m pytest -q --durations=12 -m "not long" $(ON_SERVERS) $(SINKS)
 
 test-live: servers $(JAR)
-	$(BIN)/python -u -m pytest -q --durations=12 -m "not long" tests/live
+	$(BIN)/python -u -m pytest -q --durations=12 -m "not long" $(addprefix --ignore=,$(SINKS)) tests/live
 
 test-long: servers $(JAR)
 	$(BIN)/python -m pytest -q --durations=12 -m long tests

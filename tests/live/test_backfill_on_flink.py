@@ -109,6 +109,7 @@ def buckets(day, monkeypatch):
     return settings
 
 
+@pytest.mark.long
 def test_tables_and_ledger_are_the_same_from_bucket_to_bucket(day, buckets, tmp_path):
     assert day.on_flink("s3://facts/day", IN_BUCKET) == day.ledger
     _copy(folder("s3://facts/day", buckets), folder(str(tmp_path / "lake"), S3Settings()))

@@ -106,7 +106,7 @@ def reaches(found, wanted, what):
         return last["now"] == wanted
 
     try:
-        until(equal, what, 180)
+        until(equal, what)
     except AssertionError as error:
         now = last["now"]
         wrong = [k for k in now.keys() | wanted.keys() if now.get(k) != wanted.get(k)]
