@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -268,11 +269,16 @@ def _batch(messages: Sequence[Message]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
+_ask_headers = operator.methodcaller("headers")
+"""The client returns headers and raises at once, which the interpreter does not notice in a method
+it calls often; called from here it does."""
+
+
 def _headers(message: Message) -> list[tuple[str, bytes | None]] | None:
     """The headers of a message; None where a name is not UTF-8, which the client cannot give.
     It must not be asked twice: after the first refusal it crashes."""
     try:
-        headers: list[tuple[str, bytes | None]] | None = message.headers()
+        headers: list[tuple[str, bytes | None]] | None = _ask_headers(message)
     except (UnicodeDecodeError, SystemError) as error:
         if isinstance(error, SystemError) and not isinstance(error.__cause__, UnicodeDecodeError):
             raise

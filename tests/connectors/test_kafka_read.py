@@ -70,15 +70,20 @@ def test_a_message_is_read_exactly_with_its_place(kafka):
     assert not any(row["is_line"] for row in rows)
 
 
-def test_a_header_name_that_is_no_text_costs_its_message_the_headers_and_nothing_else(kafka):
+@pytest.mark.parametrize("before", [1, 200])
+def test_a_header_name_that_is_no_text_costs_its_message_the_headers_and_nothing_else(
+    kafka, before
+):
     topic = new_topic(kafka)
     readable = {"value": b"fine", "headers": [("a", b"b")]}
-    send(kafka, topic, [readable])
+    send(kafka, topic, [readable] * before)
     send_with_header_name(kafka, topic, b"\xff\xfe")
     send(kafka, topic, [readable])
-    (batch,) = read_range(settings_of(kafka), topic, 0, 0, 3)
-    assert values([batch]) == [b"fine", b"value", b"fine"]
-    assert batch.column("headers").to_pylist() == [[("a", b"b")], None, [("a", b"b")]]
+    batches = list(read_range(settings_of(kafka), topic, 0, 0, before + 2))
+    assert values(batches) == [*[b"fine"] * before, b"value", b"fine"]
+    kept = [("a", b"b")]
+    headers = [one for batch in batches for one in batch.column("headers").to_pylist()]
+    assert headers == [*[kept] * before, None, kept]
 
 
 def test_the_time_of_storing_is_the_timestamp_where_the_topic_says_so(kafka):

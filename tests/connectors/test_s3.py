@@ -96,6 +96,7 @@ def fetched(server, lake, to):
     return to
 
 
+@pytest.mark.long
 def test_from_bucket_to_bucket_is_as_from_disk_to_disk(server, local, tmp_path):
     code, out, err = run(server, "s3://lakes/one")
     assert (code, err) == (0, "")

@@ -77,6 +77,7 @@ def differences(database, wanted):
     return told
 
 
+@pytest.mark.long
 def test_the_state_of_a_simulated_hour_is_that_of_its_newest_rows(fleet, database, tmp_path):
     """Among them copies, uploads out of order and hours late, terminals that swap vehicles."""
     fleet.simulate(tmp_path / "hour", "--vehicles", 8, "--hours", 1, "--misbehave", STEADY)
