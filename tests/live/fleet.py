@@ -78,6 +78,10 @@ class Fleet:
         one = cls(
             servers, settings, folder / "device_binding.csv", config, Cluster(config.flink.url)
         )
+        flink = servers["flink"]
+        if flink.task_manager(1).running() is None:
+            flink.start_task_manager(1)
+            flink.ready()
         one.cancel_all()
         one._fresh_topics()
         odograph("schemas", "register", "--config", settings)

@@ -96,7 +96,9 @@ def test_job_manager_lost_and_jobs_carried_on_from_their_last_checkpoints(runnin
     feed = Feed(running)
     feed.at(5)
     flink.job_manager.kill()
+    flink.task_manager(1).kill()  # PyFlink may end it by itself when its JobManager is lost
     flink.start_job_manager()
+    flink.start_task_manager(1)
     flink.ready()
     running.submit("convert", "--from-savepoint", "latest")
     running.submit("aggregate", "--from-savepoint", "latest")
