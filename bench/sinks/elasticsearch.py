@@ -272,7 +272,8 @@ def main() -> None:
             measured(node, name, "warm-", rows.slice(0, max(A_BATCH, options.rows // 5)))
         trials: dict[str, list[Trial]] = {name: [] for name in CONTENDERS}
         for number in range(options.rounds):
-            for name in [*CONTENDERS][number % 4 :] + [*CONTENDERS][: number % 4]:
+            turn = number % len(CONTENDERS)
+            for name in [*CONTENDERS][turn:] + [*CONTENDERS][:turn]:
                 trials[name].append(measured(node, name, f"round{number}-", rows))
         told = f"medians of {options.rounds} rounds, requests of {A_BATCH:,} rows"
         print(f"{options.rows:,} rows, {told}; × to helpers.bulk\n")
