@@ -78,7 +78,7 @@ class PartitionWriter:
         try:
             patience(self._mark.look)
             first, last = rows["offset"][0].as_py(), rows["offset"][-1].as_py()
-            reached = self._reached(first)
+            reached = self._reached(first, patience)
             while reached < first:
                 reached = self._complete(reached, first, patience)
             self._join(rows, patience)
@@ -87,10 +87,17 @@ class PartitionWriter:
             raise DependencyFailed(str(error)) from error
         return tally
 
-    def _reached(self, first: int) -> int:
-        """Where the archive ends; a new one begins with the block of its first record."""
+    def _reached(self, first: int, patience: Patience) -> int:
+        """Where the archive ends. A new one begins with the block of its first record, as far as
+        Kafka holds that, and says so before anything is in it."""
         known = self._mark.progress
-        return known.end if known else first // blocks.BLOCK * blocks.BLOCK
+        if known:
+            return known.end
+        begin = first // blocks.BLOCK * blocks.BLOCK
+        if begin < first:
+            begin = min(first, max(begin, self._source.begin(self._topic, self._partition)))
+        self._move(begin, begin, patience)
+        return begin
 
     def _move(
         self, begin: int, end: int, patience: Patience, lost: tuple[tuple[int, int], ...] = ()
@@ -118,10 +125,7 @@ class PartitionWriter:
         return end
 
     def _pass_over(self, start: int, end: int, patience: Patience) -> int:
-        """Note what Kafka deleted before it was archived; before an archive begins, it is none
-        of it."""
-        if self._mark.progress is None:
-            return end
+        """Note what Kafka deleted before it was archived."""
         _LOG.error(
             "%s-%d: offsets %d to %d are lost, Kafka deleted them before they were archived",
             self._topic, self._partition, start, end - 1,

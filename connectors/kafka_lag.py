@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import KafkaError, TopicPartition
 
 from connectors.files import DependencyFailed
 from connectors.kafka import (
     READ_COMMITTED,
     REQUEST_S,
     Partition,
-    admin,
     asking,
     begin_offsets,
     bootstrap,
@@ -29,13 +23,6 @@ from connectors.kafka import (
 from connectors.settings import KafkaSettings
 
 FIRST_S = 30.0
-PAUSE_S = 0.2
-MOVING = (
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-)
-"""The broker that knows a group's offsets is not ready, or is another one by now."""
 
 
 @dataclass(frozen=True)
@@ -48,37 +35,42 @@ class Waiting:
     since_ms: int | None
 
 
-def committed(settings: KafkaSettings, group: str) -> dict[Partition, int]:
-    """The offsets a group will go on from; nothing of partitions it never committed. Raises
-    DependencyFailed."""
-    client, troubles = admin(settings)
-    deadline = time.monotonic() + REQUEST_S
-    with asking(settings, f"look up offsets of the group {group}", troubles):
-        while True:
-            asked = client.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_S
-            )
-            try:
-                found = asked[group].result().topic_partitions
-                break
-            except KafkaException as error:
-                if error.args[0].code() not in MOVING or time.monotonic() > deadline:
-                    raise
-            time.sleep(PAUSE_S)
+def committed(
+    settings: KafkaSettings, group: str, places: Iterable[Partition]
+) -> dict[Partition, int]:
+    """Of these partitions the offsets a group will go on from; nothing of those it never
+    committed. Raises DependencyFailed."""
+    named = {"properties": {**settings.properties, "group.id": group}}
+    reader, troubles = consumer(settings.model_copy(update=named), READ_COMMITTED)
+    try:
+        with asking(settings, f"look up offsets of the group {group}", troubles):
+            found = reader.committed([TopicPartition(*place) for place in places], REQUEST_S)
+    finally:
+        reader.close()
+    for at in found:
+        if at.error is not None:
+            what = f"look up the offset of {at.topic}-{at.partition} of the group {group}"
+            raise DependencyFailed(failure(settings, what, at.error, troubles))
     return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
 
 
-def waiting(
-    settings: KafkaSettings, done: Mapping[Partition, int], topics: Sequence[str]
-) -> Waiting:
-    """What waits on topics for a group that has committed `done`; a partition it never committed
-    waits as a whole. Raises DependencyFailed."""
+def spans(settings: KafkaSettings, topics: Sequence[str]) -> dict[Partition, range]:
+    """The offsets that each partition holds of what is committed. Raises DependencyFailed."""
     begins, ends = begin_offsets(settings, topics), end_offsets(settings, topics)
-    starts = {place: max(done.get(place, 0), begin) for place, begin in begins.items()}
-    behind = {place: start for place, start in starts.items() if start < ends[place]}
+    return {place: range(begin, ends[place]) for place, begin in begins.items()}
+
+
+def waiting(
+    settings: KafkaSettings, done: Mapping[Partition, int], held: Mapping[Partition, range]
+) -> Waiting:
+    """What waits, of what partitions hold (`spans`), for a group that has committed `done`; a
+    partition it never committed waits as a whole. Raises DependencyFailed."""
+    starts = {place: max(done.get(place, 0), span.start) for place, span in held.items()}
+    behind = {place: start for place, start in starts.items() if start < held[place].stop}
     stamps = first_timestamps(settings, behind)
     return Waiting(
-        sum(ends[place] - starts[place] for place in stamps), min(stamps.values(), default=None)
+        sum(held[place].stop - starts[place] for place in stamps),
+        min(stamps.values(), default=None),
     )
 
 

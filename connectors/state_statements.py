@@ -131,8 +131,9 @@ def locked(kind: Kind) -> str:
 
 def forgotten(kind: Kind, group: Group) -> str:
     """Forget a group where an upload of a lower revision set it. Parameters: key, message id,
-    revision."""
-    nothing = ", ".join(f"{name} = NULL" for name in _stored(group))
+    revision. Who was seen last stays: by it `superseded` finds what else his uploads set."""
+    names = _stored(group)[len(group.columns) if group.any_row else 0 :]
+    nothing = ", ".join(f"{name} = NULL" for name in names)
     return (
         f"UPDATE {kind.table} SET {nothing}, updated_at = now() WHERE {kind.key} = %s "
         f"AND ({group.row}).message_id = %s AND ({group.row}).revision < %s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,7 +12,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from connectors.kafka_lag import Waiting, committed, waiting
+from connectors.kafka import Partition
+from connectors.kafka_lag import Waiting, committed, spans, waiting
 from runners.config import Config, load_config
 from runners.flink.cluster import Cluster, Job
 from runners.flink.plan import JOBS, SINK, Plan
@@ -95,19 +97,24 @@ def statuses(config: Config, cluster: Cluster) -> list[Status]:
     """Of every job that is to run: all but sinks that are not set. Raises DependencyFailed."""
     wanted = config.sinks.configured()
     known = cluster.jobs()
-    return [
-        _status(Plan(job=name, config=config, python=sys.executable), cluster, known)
+    plans = [
+        Plan(job=name, config=config, python=sys.executable)
         for name in JOBS
         if not name.startswith(SINK) or name.removeprefix(SINK) in wanted
     ]
+    held = spans(config.kafka, sorted({topic for plan in plans for topic in plan.reads}))
+    return [_status(plan, cluster, known, held) for plan in plans]
 
 
-def _status(plan: Plan, cluster: Cluster, known: list[Job]) -> Status:
+def _status(
+    plan: Plan, cluster: Cluster, known: list[Job], held: Mapping[Partition, range]
+) -> Status:
     ours = [job for job in known if job.name == plan.job_name]
     job = next((one for one in ours if one.alive), ours[0] if ours else None)
     live = plan.live()
-    done = committed(live.kafka, live.group)
-    behind = waiting(live.kafka, done, plan.reads) if done or job else None
+    read = {place: span for place, span in held.items() if place[0] in plan.reads}
+    done = committed(live.kafka, live.group, read)
+    behind = waiting(live.kafka, done, read) if done or job else None
     if job is None:
         return Status(plan.job, "absent", behind, None, None)
     latest = cluster.checkpoints(job)["latest"].get("completed")

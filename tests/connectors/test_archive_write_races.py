@@ -258,3 +258,17 @@ def test_two_writers_that_begin_an_archive_apart_leave_no_gap():
         late.write(batch(log.records[30:35]))
         assert archived(place) == known(log.records[:35])
         assert read_progress(place, "message-gps", 0) == Progress(0, 35)
+
+
+@pytest.mark.parametrize("when", range(1, 8))
+def test_a_first_batch_that_was_cut_short_is_completed_by_whatever_comes_next(when):
+    log = Log([record(n, hour=n // 5) for n in range(40)])
+    with tempfile.TemporaryDirectory() as path:
+        place, old = folder(path, S3Settings()), folder(f"{path}/old", S3Settings())
+        dying = watched(place, after=_death(when))
+        with suppress(Crash):
+            dying_old = watched(old, after=dying.after, count=dying.count)
+            writer(dying, log, old=dying_old).write(batch(log.records[5:25]))
+        writer(place, log, old=old).write(batch(log.records[35:]))
+        assert_nothing_is_missing(place, log, {("message-gps", 0)})
+        assert_the_old_layout_is_as_the_exact_one(place, old)

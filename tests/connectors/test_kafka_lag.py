@@ -6,11 +6,12 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from connectors.kafka import client_properties
-from connectors.kafka_lag import Waiting, committed, first_timestamps, waiting
+from connectors.kafka_lag import Waiting, committed, first_timestamps, spans, waiting
 from tests import device_topics
 
 TOPIC = "message-log"
 GROUP = "odograph-lagging"
+PLACES = [(TOPIC, 0), (TOPIC, 1)]
 EARLY, LATE = 1_760_000_000_000, 1_760_000_600_000
 
 
@@ -41,8 +42,12 @@ def commit(settings, **offsets):
     reader.close()
 
 
+def behind(settings, done):
+    return waiting(settings, done, spans(settings, [TOPIC]))
+
+
 def lag(settings):
-    return waiting(settings, committed(settings, GROUP), (TOPIC,))
+    return behind(settings, committed(settings, GROUP, PLACES))
 
 
 def test_what_is_not_committed_waits_since_its_oldest_record(topic):
@@ -61,20 +66,20 @@ def test_nothing_waits_once_all_is_committed(topic):
 
 def test_a_partition_never_committed_waits_as_a_whole(topic):
     send(topic, (0, EARLY), (1, LATE), (1, LATE))
-    assert waiting(topic, {}, (TOPIC,)) == Waiting(3, EARLY)
-    assert waiting(topic, {(TOPIC, 0): 1}, (TOPIC,)) == Waiting(2, LATE)
+    assert behind(topic, {}) == Waiting(3, EARLY)
+    assert behind(topic, {(TOPIC, 0): 1}) == Waiting(2, LATE)
 
 
 def test_the_mark_that_ends_a_transaction_is_nothing_that_waits(topic):
     send(topic, (0, EARLY), **{"transactional.id": "lag"})
-    assert waiting(topic, {(TOPIC, 0): 1}, (TOPIC,)) == Waiting(0, None)
-    assert waiting(topic, {(TOPIC, 0): 0}, (TOPIC,)).since_ms == EARLY
+    assert behind(topic, {(TOPIC, 0): 1}) == Waiting(0, None)
+    assert behind(topic, {(TOPIC, 0): 0}).since_ms == EARLY
 
 
 def test_what_its_topic_no_longer_holds_does_not_wait(topic, kafka):
     send(topic, (0, EARLY), (0, LATE), (1, LATE))
     device_topics.delete_before(kafka, TOPIC, 0, 1)
-    assert waiting(topic, {(TOPIC, 0): 0, (TOPIC, 1): 1}, (TOPIC,)) == Waiting(1, LATE)
+    assert behind(topic, {(TOPIC, 0): 0, (TOPIC, 1): 1}) == Waiting(1, LATE)
 
 
 def test_an_empty_topic_has_no_first_record(topic):
@@ -83,4 +88,4 @@ def test_an_empty_topic_has_no_first_record(topic):
 
 
 def test_a_group_that_never_committed_has_no_offsets(topic):
-    assert committed(topic, "odograph-nobody") == {}
+    assert committed(topic, "odograph-nobody", PLACES) == {}

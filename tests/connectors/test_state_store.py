@@ -230,10 +230,21 @@ def test_an_upload_that_moved_to_another_vehicle_is_taken_back_from_the_first(da
     write(sink, "log", row(60, "V1", odometer_m=5, message_id="m", revision=judged()))
     assert vehicle(database)["odometer_m"] == 5
     taken = vehicle(database, "V2")
-    for name in ("odometer_m", "locked", "odometer_row", "device_no", "seen_event_time"):
+    for name in ("odometer_m", "locked", "odometer_row", "seen_row", "seen_event_time"):
         assert taken[name] is None
     assert taken["last_received_time"] == moment(3600)
     assert terminal(database)["vehicle_id"] == "V1"
+
+
+def test_all_uploads_that_moved_are_taken_back_whatever_their_tables(database, sink):
+    first = {"lat_deg": 37.5, "lon_deg": 127.0, "odometer_m": 5}
+    write(sink, "log", row(3600, "V2", message_id="m", **first))
+    write(sink, "gps", row(3660, "V2", message_id="n", **first))
+    write(sink, "gps", row(60, "V1", message_id="n", revision=judged(), **first))
+    write(sink, "log", row(0, "V1", message_id="m", revision=judged(), **first))
+    taken = vehicle(database, "V2")
+    assert [taken[name] for name in ("lat_deg", "odometer_m", "seen_row")] == [None] * 3
+    assert vehicle(database)["odometer_m"] == 5
 
 
 def test_an_upload_that_turned_out_unbound_is_taken_back(database, sink):

@@ -62,9 +62,11 @@ class Fleet:
     @classmethod
     @contextmanager
     def fresh(cls, servers: dict[str, Any], folder: Path, **changes: Any) -> Iterator[Fleet]:
-        """Fresh topics and schemas; `changes` are sections of the settings file."""
+        """Fresh topics and schemas; `changes` are sections of the settings file, which sets no
+        sinks but those."""
         stack = servers["flink"].folder.parent / "odograph.yaml"
         given = yaml.safe_load(stack.read_text())
+        given.pop("sinks", None)
         given["flink"] |= {
             "checkpoint_interval_s": 3,
             "checkpoints": (folder / "checkpoints").as_uri(),

@@ -46,7 +46,7 @@ def told(status, job):
     """State, lag and restarts of a job in the table of `odograph status`."""
     (line,) = [one for one in status.splitlines() if f" {job} " in one]
     cells = [cell.strip() for cell in line.split("│")[1:-1]]
-    return cells[1], int(cells[2].replace(",", "")), int(cells[-1])
+    return cells[1], int(cells[2].replace(",", "")), int(cells[-1] or 0)
 
 
 @pytest.fixture(scope="module")
