@@ -182,8 +182,6 @@ def main() -> None:
 
     try:
         odograph(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; what is written is whole, run it again to finish", err=True)
         sys.exit(INTERRUPTED)

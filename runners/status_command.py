@@ -90,7 +90,7 @@ def status(config_path: str, url: str | None) -> None:
     down = [one.job for one in found if one.job.startswith(SINK) and one.state != "RUNNING"]
     if down:
         click.echo(f"not running: {', '.join(down)}", err=True)
-        raise click.exceptions.Exit(NOT_RUNNING)
+        sys.exit(NOT_RUNNING)
 
 
 def statuses(config: Config, cluster: Cluster) -> list[Status]:

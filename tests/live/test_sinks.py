@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import yaml
 
 from connectors.bigquery.settings import BigQuerySettings
 from connectors.bigquery.views import latest_name
@@ -19,9 +21,12 @@ from runners.stack.processes import free_port
 from tests.live import stores
 from tests.live.fleet import PATIENCE_S, Fleet, odograph, until
 from tests.live.stores import documents, in_bigquery, in_elasticsearch
+from tests.live.test_sink_lake import differences
 from tests.servers import CACHE, running
 
-SINKS = ("elasticsearch", "bigquery")
+SINKS = ("elasticsearch", "bigquery", "lake")
+AGAIN = "again"
+"""The dataset and index prefix of the backfill."""
 DAY = ("--vehicles", 3, "--hours", 0.5, "--start", "2024-01-14T23:45:00Z", "--misbehave", "all")
 RATE = 80
 """Uploads a second, so that the feed lasts while things happen."""
@@ -32,12 +37,13 @@ FAST_JAVA = ("-XX:TieredStopAtLevel=1",)
 
 @dataclass
 class Day:
-    """What was sent and what happened: the table of `odograph status` while Elasticsearch was
-    away, and what its job's lag and restarts then were."""
+    """What was sent and what happened: `away` is the table of `odograph status` while
+    Elasticsearch was away."""
 
     fleet: Fleet
     address: str
     bigquery: BigQuerySettings
+    lake: Path
     away: str
     expected: dict
 
@@ -51,7 +57,7 @@ def told(status, job):
 
 @pytest.fixture(scope="module")
 def day(servers, tmp_path_factory):
-    """The whole story once: two sinks and the minutes' job run, a day is fed, Elasticsearch is
+    """The whole story once: three sinks and the minutes' job run, a day is fed, Elasticsearch is
     killed and comes back, the TaskManager is killed and comes back."""
     folder = tmp_path_factory.mktemp("sinks")
     search = Elasticsearch(folder / "search", CACHE, free_port(2), java_options=FAST_JAVA)
@@ -64,7 +70,8 @@ def day(servers, tmp_path_factory):
             "insecure": True,
         }
         hosts = {"hosts": [search.address], "replicas": 0, "searchable_days": 40_000}
-        sinks = {"bigquery": place | QUICK, "elasticsearch": hosts | QUICK}
+        lake = {"folder": (folder / "lake").as_uri(), "rotate_schedule_interval_ms": 2000}
+        sinks = {"bigquery": place | QUICK, "elasticsearch": hosts | QUICK, "lake": lake}
         with Fleet.fresh(servers, folder, **NO_DEADLINES, sinks=sinks) as fleet:
             yield story(fleet, search, BigQuerySettings(**place), folder)
 
@@ -89,7 +96,8 @@ def story(fleet, search, bigquery, folder):
     flink.start_task_manager(1)
     search.ready(180)
     assert feed.wait(PATIENCE_S) == 0
-    return Day(fleet, search.address, bigquery, away, stores.expected(fleet.batch()))
+    expected = stores.expected(fleet.batch())
+    return Day(fleet, search.address, bigquery, folder / "lake", away, expected)
 
 
 def status(fleet):
@@ -98,7 +106,7 @@ def status(fleet):
 
 
 def reaches(found, wanted, what):
-    """Wait until a store holds what it must."""
+    """Wait until a store holds the rows it must, by key."""
     last = {}
 
     def equal():
@@ -134,6 +142,37 @@ def test_rows_in_bigquery_are_those_of_a_batch(day, table):
     reaches(lambda: in_bigquery(day.bigquery, table), wanted, f"{table.name} as in the batch")
 
 
+@pytest.fixture(scope="module")
+def again(day, tmp_path_factory):
+    """The same topics backfilled into other places of the same stores: the folder of the lake."""
+    folder = tmp_path_factory.mktemp("again")
+    given = yaml.safe_load(day.fleet.settings.read_text())
+    given["sinks"]["bigquery"]["dataset"] = AGAIN
+    given["sinks"]["elasticsearch"]["index_prefix"] = f"{AGAIN}-"
+    settings = folder / "odograph.yaml"
+    settings.write_text(yaml.safe_dump(given))
+    topics = ("--kafka", day.fleet.config.kafka.bootstrap, "--bindings", day.fleet.bindings)
+    into = ("--to", "lake,bigquery,elasticsearch", "--lake", folder / "lake")
+    odograph("backfill", *topics, *into, "--config", settings)
+    return folder / "lake"
+
+
+def test_the_live_lake_is_that_of_a_backfill(day, again):
+    until(lambda: differences(day.lake, again) == [], "the live lake equals the backfill's")
+
+
+@pytest.mark.parametrize("table", stores.TABLES, ids=lambda table: table.name)
+def test_a_backfill_writes_the_same_rows_to_both_stores(day, again, table):
+    backfilled = in_elasticsearch(day.address, table, f"{AGAIN}-")
+    live = in_elasticsearch(day.address, table)
+    named = {
+        (index.removeprefix(f"{AGAIN}-"), key): one for (index, key), one in backfilled.items()
+    }
+    assert named == live != {}
+    elsewhere = day.bigquery.model_copy(update={"dataset": AGAIN})
+    assert in_bigquery(elsewhere, table) == in_bigquery(day.bigquery, table) != {}
+
+
 def test_what_the_stores_hold_is_counted(day):
     told = odograph("stores", "--config", day.fleet.settings)
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in told.splitlines()]
@@ -152,4 +191,4 @@ def test_status_tells_that_nothing_waits_and_fails_when_a_sink_is_stopped(day):
         return odograph("status", "--config", day.fleet.settings, fails=True)
 
     until(lambda: "CANCELED" in fails(), "the sink has ended")
-    assert re.search(r"not running: sink-bigquery\b", fails())
+    assert re.search(r"not running: sink-bigquery$", fails(), re.MULTILINE)
