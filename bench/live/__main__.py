@@ -42,13 +42,15 @@ OPTIONS = {
 """Figures that are fresh, and room for the classes of many jobs one after another."""
 MEMORY = "5120m"
 SPANS = {"kafka": 2, "registry": 2, "flink": 3}
+ASIDE = ("heap", "once")
+"""Contenders that explain a figure."""
 WORKS = ("convert", "aggregate", "both")
 
 
 def wanted(who: str, kind: str, work: str, parallelism: int) -> bool:
     """Whether a measurement tells anything new: of what runs as two programs, both is the sum of
     what each costs; what a row at a time costs hardly changes with parallelism."""
-    if who == "heap":
+    if who in ASIDE:
         return work == "aggregate" and parallelism == 1
     if work == "both":
         return who == "sql" and parallelism == 1
@@ -115,7 +117,7 @@ def cells(options: argparse.Namespace) -> list[dict[str, Any]]:
         for parallelism, work, kind, who in every
         if wanted(who, kind, work, parallelism)
     ]
-    return sorted(found, key=lambda cell: (cell["parallelism"], cell["who"] == "heap"))
+    return sorted(found, key=lambda cell: (cell["parallelism"], cell["who"] in ASIDE))
 
 
 def measured(bench: Bench, cell: dict) -> dict:

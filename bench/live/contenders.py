@@ -20,7 +20,7 @@ from bench.live.uploads import Kind
 from bench.live.watch import Cost, Pace, Point, Source, busy, follow, hot, pace
 from connectors.files import DependencyFailed
 from connectors.registry import ids
-from runners.config import Config
+from runners.config import Config, StreamConfig
 from runners.flink.client import client, told
 from runners.flink.cluster import Cluster
 from runners.flink.plan import Plan
@@ -30,6 +30,7 @@ from runners.stack.flink import Flink, flink_python
 from schemas import load
 
 HERE = Path(__file__).parent
+STREAM = StreamConfig()
 SUBMIT_S = 180
 END_S = 60
 PRODUCER = {
@@ -101,13 +102,25 @@ def heap(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
 def pure_sql(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
     """One SQL job; both is one job whose inserts share the source and the join."""
     wanted = ("convert", "aggregate") if work == "both" else (work,)
-    tables, inserts = sql.statements(kind, bench.config, wanted)
-    plan = {
-        "how": "sql",
-        "tables": tables,
-        "inserts": inserts,
-        "options": _options(bench, f"bench-sql-{work}", parallelism),
+    options = _options(bench, f"bench-sql-{work}", parallelism)
+    return _sql(bench, kind, sql.statements(kind, bench.config, wanted), options)
+
+
+def sql_once(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
+    """The same, remembering every upload for as long as ours does, where ours does."""
+    options = _options(bench, f"bench-once-{work}", parallelism) | {
+        "table.exec.state.ttl": f"{STREAM.lateness_hours + STREAM.outage_hours:g} h",
+        "state.backend.type": "rocksdb",
+        "execution.checkpointing.incremental": "true",
     }
+    return _sql(bench, kind, sql.statements(kind, bench.config, (work,), once=True), options)
+
+
+def _sql(
+    bench: Bench, kind: Kind, statements: tuple[list[str], list[str]], options: dict[str, str]
+) -> Pace:
+    tables, inserts = statements
+    plan = {"how": "sql", "tables": tables, "inserts": inserts, "options": options}
     with _submitted(bench, plan) as job:
         return _on_flink(bench, kind, job)
 
@@ -169,6 +182,7 @@ CONTENDERS: dict[str, Callable[[Bench, Kind, str, int], Pace]] = {
     "ours": ours,
     "heap": heap,
     "sql": pure_sql,
+    "once": sql_once,
     "rows": rows,
     "quix": quix,
 }

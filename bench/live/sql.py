@@ -51,10 +51,19 @@ def sql_type(avro: Any) -> str:
     return sql_type(kind)
 
 
-def statements(kind: Kind, config: Config, work: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Tables and views, and one INSERT for each of `work` (convert, aggregate)."""
+ONCE = """CREATE TEMPORARY VIEW once AS SELECT * FROM (SELECT *,
+ ROW_NUMBER() OVER (PARTITION BY message_id ORDER BY came) AS copy FROM device) WHERE copy = 1"""
+"""The first copy of each upload, as far as the state reaches."""
+
+
+def statements(
+    kind: Kind, config: Config, work: tuple[str, ...], once: bool = False
+) -> tuple[list[str], list[str]]:
+    """Tables and views, and one INSERT for each of `work` (convert, aggregate). Copies of an
+    upload do not count where each is to count `once`."""
     avro = load(f"message_{kind.message_type}").avro
-    tables = [_device(kind, avro, config), _bindings(config), _enriched(avro)]
+    tables = [_device(kind, avro, config), _bindings(config)]
+    tables += [ONCE, _enriched(avro, "once")] if once else [_enriched(avro, "device")]
     if kind.samples > 1:
         tables.append(SAMPLES)
     vehicles, minutes = output_topics(kind)
@@ -94,7 +103,7 @@ FROM enriched CROSS JOIN UNNEST(samples) AS s"""
 def _device(kind: Kind, avro: dict[str, Any], config: Config) -> str:
     columns = ", ".join(f"{f['name']} {sql_type(f['type'])}" for f in avro["fields"])
     newest = "device_time" if kind.samples == 1 else "samples[CARDINALITY(samples)].device_time"
-    return f"""CREATE TABLE device ({columns}, event_time AS {newest},
+    return f"""CREATE TABLE device ({columns}, event_time AS {newest}, came AS PROCTIME(),
   WATERMARK FOR event_time AS event_time - INTERVAL '20' SECOND
 ) WITH ('connector'='kafka','topic'='{kind.topic}',
   'properties.bootstrap.servers'='{config.kafka.bootstrap}','properties.group.id'='bench-sql',
@@ -126,12 +135,12 @@ def _bindings(config: Config) -> str:
   'key.format'='raw','value.format'='json','scan.bounded.mode'='latest-offset')"""
 
 
-def _enriched(avro: dict[str, Any]) -> str:
+def _enriched(avro: dict[str, Any], uploads: str) -> str:
     own = ", ".join(f"t.{field['name']}" for field in avro["fields"])
     return f"""CREATE TEMPORARY VIEW enriched AS SELECT {own}, t.event_time,
  CASE WHEN t.event_time < CAST(TO_TIMESTAMP_LTZ(b.valid_to, 3) AS TIMESTAMP(3))
   THEN b.vehicle_id END AS vehicle_id, b.binding_version
-FROM device t LEFT JOIN binding FOR SYSTEM_TIME AS OF t.event_time AS b
+FROM {uploads} t LEFT JOIN binding FOR SYSTEM_TIME AS OF t.event_time AS b
  ON t.device_no = b.device_no"""
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
+import time
+from contextlib import contextmanager, suppress
 
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from confluent_kafka import Consumer
 
 from connectors.archive_write_object import SCHEMA
 from connectors.archive_write_progress import read_progress
 from connectors.files import folder
-from connectors.kafka import end_offsets
+from connectors.kafka import client_properties, end_offsets
 from pipelines.live import DEVICE_TOPICS
 from tests.device_topics import records
 from tests.live.fleet import Fleet, odograph, until
@@ -73,8 +75,54 @@ def ends(place, config):
     return {key: one and one.end for key, one in noted.items()}, goes
 
 
+@contextmanager
+def stranger(fleet, group):
+    """Another consumer that joined the group of a sink, and was given its partitions."""
+    own = {"group.id": group, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    other = Consumer({**client_properties(fleet.config.kafka), **own})
+    other.subscribe(list(DEVICE_TOPICS))
+
+    def joined():
+        other.poll(0.1)
+        return other.assignment()
+
+    try:
+        until(joined, "a rebalance")
+        yield
+    finally:
+        other.close()
+
+
+def lag(fleet):
+    """The lag of the archive in `odograph status`."""
+    told = odograph("status", "--config", fleet.settings)
+    (line,) = [one for one in told.splitlines() if "sink-archive" in one]
+    return line.split("│")[3].strip()
+
+
+def all_is_archived(fleet, bucket):
+    """Wait until the archive goes as far as the topics; it is as they are."""
+    place = folder(bucket, fleet.config.s3.settings())
+    until(lambda: (lambda noted, goes: noted == goes)(*ends(place, fleet.config)), "all archived")
+    expected = [{name: row[name] for name in SCHEMA.names} for row in records(fleet.config.kafka)]
+    assert archived(place) == expected and len(expected) == RATE * SECONDS
+
+
+def test_rebalances_of_its_group_take_nothing_from_a_sink(fleet, bucket):
+    start = ("submit", "sink", "archive", "--config", fleet.settings, "--start-at", "earliest")
+    odograph(*start, "--parallelism", 2)
+    feed = Feed(fleet, RATE, SECONDS)
+    for second in (1, 3):
+        feed.at(second)
+        with stranger(fleet, "odograph-sink-archive"):
+            time.sleep(1)
+    feed.ends()
+    all_is_archived(fleet, bucket)
+    until(lambda: lag(fleet) == "0", "all is committed to the group")
+
+
 def test_killed_task_managers_and_workers_leave_neither_gap_nor_copy(fleet, bucket):
-    flink, place = fleet.servers["flink"], folder(bucket, fleet.config.s3.settings())
+    flink = fleet.servers["flink"]
     start = ("submit", "sink", "archive", "--config", fleet.settings, "--start-at", "earliest")
     odograph(*start, "--parallelism", 2)
     feed = Feed(fleet, RATE, SECONDS)
@@ -83,7 +131,4 @@ def test_killed_task_managers_and_workers_leave_neither_gap_nor_copy(fleet, buck
     flink.start_task_manager(1)
     until(lambda: kill_workers(fleet), "Python workers are back, and killed again")
     feed.ends()
-    until(lambda: (lambda noted, goes: noted == goes)(*ends(place, fleet.config)), "all archived")
-    names = SCHEMA.names
-    expected = [{name: row[name] for name in names} for row in records(fleet.config.kafka)]
-    assert archived(place) == expected and len(expected) == RATE * SECONDS
+    all_is_archived(fleet, bucket)

@@ -15,16 +15,18 @@ import yaml
 from connectors.bigquery.settings import BigQuerySettings
 from connectors.bigquery.views import latest_name
 from connectors.elasticsearch.documents import index_base
+from connectors.files import S3Settings, folder
 from runners.stack.bigquery import PROJECT, BigQuery
 from runners.stack.elasticsearch import Elasticsearch
 from runners.stack.processes import free_port
 from tests.live import stores
 from tests.live.fleet import PATIENCE_S, Fleet, odograph, until
 from tests.live.stores import documents, in_bigquery, in_elasticsearch
+from tests.live.test_sink_archive import ends
 from tests.live.test_sink_lake import differences
 from tests.servers import CACHE, running
 
-SINKS = ("elasticsearch", "bigquery", "lake")
+SINKS = ("elasticsearch", "bigquery", "lake", "archive")
 AGAIN = "again"
 """The dataset and index prefix of the backfill."""
 DAY = ("--vehicles", 3, "--hours", 0.5, "--start", "2024-01-14T23:45:00Z", "--misbehave", "all")
@@ -43,7 +45,7 @@ class Day:
     fleet: Fleet
     address: str
     bigquery: BigQuerySettings
-    lake: Path
+    folder: Path
     away: str
     expected: dict
 
@@ -57,27 +59,28 @@ def told(status, job):
 
 @pytest.fixture(scope="module")
 def day(servers, tmp_path_factory):
-    """The whole story once: three sinks and the minutes' job run, a day is fed, Elasticsearch is
+    """The whole story once: four sinks and the minutes' job run, a day is fed, Elasticsearch is
     killed and comes back, the TaskManager is killed and comes back."""
-    folder = tmp_path_factory.mktemp("sinks")
-    search = Elasticsearch(folder / "search", CACHE, free_port(2), java_options=FAST_JAVA)
-    query = BigQuery(folder / "bigquery", CACHE, free_port(BigQuery.span))
+    place = tmp_path_factory.mktemp("sinks")
+    search = Elasticsearch(place / "search", CACHE, free_port(2), java_options=FAST_JAVA)
+    query = BigQuery(place / "bigquery", CACHE, free_port(BigQuery.span))
     with running(search), running(query):
-        place = {
+        reach = {
             "project": PROJECT,
             "api_endpoint": query.address,
             "storage_endpoint": query.storage,
             "insecure": True,
         }
         hosts = {"hosts": [search.address], "replicas": 0, "searchable_days": 40_000}
-        lake = {"folder": (folder / "lake").as_uri(), "rotate_schedule_interval_ms": 2000}
-        sinks = {"bigquery": place | QUICK, "elasticsearch": hosts | QUICK, "lake": lake}
-        with Fleet.fresh(servers, folder, **NO_DEADLINES, sinks=sinks) as fleet:
-            yield story(fleet, search, BigQuerySettings(**place), folder)
+        sinks = {"bigquery": reach | QUICK, "elasticsearch": hosts | QUICK}
+        for name in ("lake", "archive"):
+            sinks[name] = {"folder": (place / name).as_uri(), "rotate_schedule_interval_ms": 2000}
+        with Fleet.fresh(servers, place, **NO_DEADLINES, sinks=sinks) as fleet:
+            yield story(fleet, search, BigQuerySettings(**reach), place)
 
 
-def story(fleet, search, bigquery, folder):
-    out = folder / "day"
+def story(fleet, search, bigquery, place):
+    out = place / "day"
     odograph("simulate", "--out", out, *DAY)
     fleet.bindings.write_bytes((out / "device_binding.csv").read_bytes())
     fleet.submit("aggregate")
@@ -97,7 +100,7 @@ def story(fleet, search, bigquery, folder):
     search.ready(180)
     assert feed.wait(PATIENCE_S) == 0
     expected = stores.expected(fleet.batch())
-    return Day(fleet, search.address, bigquery, folder / "lake", away, expected)
+    return Day(fleet, search.address, bigquery, place, away, expected)
 
 
 def status(fleet):
@@ -144,21 +147,29 @@ def test_rows_in_bigquery_are_those_of_a_batch(day, table):
 
 @pytest.fixture(scope="module")
 def again(day, tmp_path_factory):
-    """The same topics backfilled into other places of the same stores: the folder of the lake."""
-    folder = tmp_path_factory.mktemp("again")
+    """The live archive backfilled on the cluster into other places of the same stores: the folder
+    of the lake."""
+    config, archive = day.fleet.config, folder(str(day.folder / "archive"), S3Settings())
+    until(lambda: (lambda noted, goes: noted == goes)(*ends(archive, config)), "all is archived")
+    place = tmp_path_factory.mktemp("again")
     given = yaml.safe_load(day.fleet.settings.read_text())
     given["sinks"]["bigquery"]["dataset"] = AGAIN
     given["sinks"]["elasticsearch"]["index_prefix"] = f"{AGAIN}-"
-    settings = folder / "odograph.yaml"
+    settings = place / "odograph.yaml"
     settings.write_text(yaml.safe_dump(given))
-    topics = ("--kafka", day.fleet.config.kafka.bootstrap, "--bindings", day.fleet.bindings)
-    into = ("--to", "lake,bigquery,elasticsearch", "--lake", folder / "lake")
-    odograph("backfill", *topics, *into, "--config", settings)
-    return folder / "lake"
+    words = ("submit", "backfill", "--archive", day.folder / "archive", "--lake", place / "lake")
+    into = ("--to", "lake,bigquery,elasticsearch", "--bindings", day.fleet.bindings)
+    odograph(*words, *into, "--config", settings)
+    return place / "lake"
 
 
 def test_the_live_lake_is_that_of_a_backfill(day, again):
-    until(lambda: differences(day.lake, again) == [], "the live lake equals the backfill's")
+    """But for where a row was read from: a topic, or an object of the archive."""
+
+    def equal():
+        return differences(day.folder / "lake", again, "object", "line") == []
+
+    until(equal, "the live lake equals the backfill's")
 
 
 @pytest.mark.parametrize("table", stores.TABLES, ids=lambda table: table.name)
