@@ -203,10 +203,11 @@ def _tag_of_parts(parts: list[dict[str, Any]]) -> str:
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
-def delete(settings: S3Settings, path: str) -> None:
-    """Delete an object; nothing happens when there is none. Raises BucketError."""
+def delete(settings: S3Settings, path: str, deleted: str = ANY_VERSION) -> None:
+    """Delete a version of an object, or whatever is there; nothing happens when there is none.
+    Raises Changed where another version is there, BucketError."""
     with suppress(FileNotFoundError), _asking():
-        _client(settings).delete_object(**_place(path))
+        _client(settings).delete_object(**_place(path), **_condition(deleted))
 
 
 def abort_uploads(settings: S3Settings, path: str, older_than: timedelta) -> int:

@@ -6,7 +6,8 @@ import fcntl
 import os
 import re
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pyarrow as pa
 
@@ -56,10 +57,7 @@ def replace(path: str, data: pa.Buffer | bytes, replaced: str | None, lock: str)
         with open(target, "rb") as written:
             os.fsync(written.fileno())
             made = version_of(os.fstat(written.fileno()))
-        with open(lock, "a", encoding="utf-8") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            if version(path) != replaced:
-                raise Changed(f"{path} is not what it was")
+        with _while(path, replaced, lock):
             os.replace(target, path)
     except BaseException:
         with suppress(OSError):
@@ -67,6 +65,25 @@ def replace(path: str, data: pa.Buffer | bytes, replaced: str | None, lock: str)
         raise
     _keep_names(os.path.dirname(path))
     return made
+
+
+def delete(path: str, deleted: str, lock: str) -> None:
+    """Delete a version of a file, against writers as `replace` is. Raises FileNotFoundError where
+    there is none, Changed where another version is there."""
+    with _while(path, deleted, lock):
+        os.unlink(path)
+
+
+@contextmanager
+def _while(path: str, expected: str | None, lock: str) -> Iterator[None]:
+    with open(lock, "a", encoding="utf-8") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        found = version(path)
+        if found is None and expected is not None:
+            raise FileNotFoundError(path)
+        if found != expected:
+            raise Changed(f"{path} is not what it was")
+        yield
 
 
 def _keep_names(folder: str) -> None:

@@ -179,6 +179,15 @@ class Folder:
             stream, target = disk.begin(self.at(name))
             return stream, Rename(stream, target, self.at(name))
 
+    def delete_version(self, name: str, deleted: str) -> None:
+        """Delete a version of a file; nothing happens when there is no file. Raises Changed where
+        another version is there."""
+        with failing(f"delete {self.uri}/{name}"), suppress(FileNotFoundError):
+            if self.local:
+                disk.delete(self.at(name), deleted, self.at(LOCK))
+            else:
+                bucket.delete(self.settings, self.at(name), deleted)
+
     def delete(self, name: str) -> None:
         """Delete a file; nothing happens when there is none."""
         with failing(f"delete {self.uri}/{name}"), suppress(FileNotFoundError):

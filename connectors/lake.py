@@ -18,6 +18,9 @@ import pyarrow.parquet as pq
 from connectors.files import Commit, Folder, failing
 
 QUARTER_MS = 900_000
+MOST_OPEN = 16
+"""Files that one writer has open, of the thousand that a process usually may: a block of messages
+has a writer for each hour in which some arrived."""
 INDEXED = frozenset({"event_time", "device_no", "vehicle_id", "minute"})
 
 
@@ -65,7 +68,7 @@ class TableWriter:
 
     Files appear when the `with` block ends without an error; none does otherwise. `files` and
     `hours` say what was (or is to be) written, `size` how many bytes were. `opened` makes the
-    writer of a file.
+    writer of a file. Rows of more than `MOST_OPEN` files wait in memory until the end.
     """
 
     lake: Folder
@@ -75,11 +78,12 @@ class TableWriter:
     hours: set[int] = field(default_factory=set)
     size: int = 0
     _open: dict[tuple[str, int], _Open] = field(default_factory=dict)
+    _waiting: dict[tuple[str, int], list[pa.RecordBatch]] = field(default_factory=dict)
 
     @property
     def files(self) -> list[str]:
         """Names of the files, sorted."""
-        return sorted(one.name for one in self._open.values())
+        return sorted(self._name(*key) for key in (*self._open, *self._waiting))
 
     def write(self, table: str, batch: pa.RecordBatch, event_ms: np.ndarray) -> None:
         """Append rows; `event_ms` (shape (rows,)) decides their hour."""
@@ -98,14 +102,27 @@ class TableWriter:
         if not batch.num_rows:
             return
         key = (table, hour)
+        self.hours.add(hour)
+        if key not in self._open and len(self._open) >= MOST_OPEN:
+            self._waiting.setdefault(key, []).append(batch)
+            return
         if key not in self._open:
-            name = f"{table}/{hour_folder(hour)}/{self.object_name}"
-            stream, commit = self.lake.begin(name)
-            writer = (self.opened or parquet_writer)(stream, batch.schema)
-            self._open[key] = _Open(writer, stream, commit, name)
-            self.hours.add(hour)
+            self._open[key] = self._begin(key, batch.schema)
         with failing(f"write {self._open[key].name}"):
             self._open[key].writer.write_batch(batch)
+
+    def _name(self, table: str, hour: int) -> str:
+        return f"{table}/{hour_folder(hour)}/{self.object_name}"
+
+    def _begin(self, key: tuple[str, int], schema: pa.Schema) -> _Open:
+        name = self._name(*key)
+        stream, commit = self.lake.begin(name)
+        return _Open((self.opened or parquet_writer)(stream, schema), stream, commit, name)
+
+    def _end(self, one: _Open) -> None:
+        with failing(f"write {one.name}"):
+            one.writer.close()
+            self.size += one.stream.tell()
 
     def __enter__(self) -> TableWriter:
         return self
@@ -116,15 +133,20 @@ class TableWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        waiting = list(self._open.values())
+        unfinished = list(self._open.values())
         try:
-            while waiting and kind is None:
-                with failing(f"write {waiting[-1].name}"):
-                    waiting[-1].writer.close()
-                    self.size += waiting[-1].stream.tell()
-                waiting.pop().commit()
+            while unfinished and kind is None:
+                self._end(unfinished[-1])
+                unfinished.pop().commit()
+            for key, batches in self._waiting.items() if kind is None else ():
+                unfinished.append(self._begin(key, batches[0].schema))
+                with failing(f"write {unfinished[-1].name}"):
+                    for batch in batches:
+                        unfinished[-1].writer.write_batch(batch)
+                self._end(unfinished[-1])
+                unfinished.pop().commit()
         finally:
-            for one in waiting:
+            for one in unfinished:
                 with suppress(OSError, ValueError):
                     one.writer.close()
                 one.commit.abandon()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -181,11 +182,11 @@ class _Merging:
         """A source that was written again meanwhile stays, and counts; where one was deleted, its
         rows must not."""
         name = f"{self.place}/{one.name}"
-        version = self.lake.version(name)
-        if version == one.version:
-            self.lake.delete(name)
-        elif version is None:
+        if self.lake.version(name) is None:
             let_go(self.lake, name)
+            return
+        with suppress(Changed):
+            self.lake.delete_version(name, one.version)
 
 
 def arrived(source: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from connectors.files import DependencyFailed, S3Settings, folder
+from connectors.files import Changed, DependencyFailed, S3Settings, folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +51,19 @@ def test_a_file_replaced_while_it_is_read_stays_what_it_was(place):
     place.write("one", b"after!")
     assert held.to_pybytes() == b"before"
     assert place.read("one").to_pybytes() == b"after!"
+
+
+def test_a_file_is_replaced_and_deleted_only_where_it_is_what_was_read(place):
+    first = place.replace("one", b"before", None)
+    second = place.replace("one", b"after!", first)
+    with pytest.raises(Changed):
+        place.replace("one", b"other!", first)
+    with pytest.raises(Changed):
+        place.delete_version("one", first)
+    assert place.read_version("one") == (b"after!", second)
+    place.delete_version("one", second)
+    place.delete_version("one", second)
+    assert place.version("one") is None
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(place):

@@ -115,7 +115,7 @@ def test_an_object_that_cannot_be_replaced_stays_what_it_was(proxy, place, step)
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["put", "parts"])
-def test_an_object_is_replaced_only_where_it_is_what_was_read(place, data):
+def test_an_object_is_replaced_and_deleted_only_where_it_is_what_was_read(place, data):
     first = place.replace("one", data, None)
     assert place.version("one") == first
     with pytest.raises(Changed):
@@ -123,8 +123,11 @@ def test_an_object_is_replaced_only_where_it_is_what_was_read(place, data):
     second = place.replace("one", data + b"2", first)
     with pytest.raises(Changed):
         place.replace("one", data + b"3", first)
+    with pytest.raises(Changed):
+        place.delete_version("one", first)
     assert place.read_version("one") == (data + b"2", second)
-    place.delete("one")
+    place.delete_version("one", second)
+    place.delete_version("one", second)
     with pytest.raises(Changed):
         place.replace("one", data, second)
     assert place.names() == [] and uploads(place) == []
