@@ -110,6 +110,12 @@ def get(settings: S3Settings, path: str) -> tuple[bytes, str]:
         return bytes(answer["Body"].read()), str(answer["ETag"])
 
 
+def reach(settings: S3Settings, path: str) -> None:
+    """Ask whether the bucket is there. Raises FileNotFoundError, BucketError."""
+    with _asking():
+        _client(settings).head_bucket(Bucket=path.partition("/")[0])
+
+
 def version(settings: S3Settings, path: str) -> str | None:
     """The version of an object; None when there is none. Raises BucketError."""
     with suppress(FileNotFoundError), _asking():

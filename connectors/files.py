@@ -110,6 +110,12 @@ class Folder:
         with failing(f"look at {self.uri}"):
             return bool(self.system.get_file_info(self.path).type != fs.FileType.NotFound)
 
+    def reach(self) -> None:
+        """Ask the bucket whether it is there; a local folder is made when it is written to."""
+        with failing(f"reach {self.uri}"):
+            if not self.local:
+                bucket.reach(self.settings, self.path)
+
     def read(self, name: str) -> pa.Buffer | None:
         """A whole file, memory-mapped where local; None when there is none."""
         with failing(f"read {self.uri}/{name}"):

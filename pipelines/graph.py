@@ -52,10 +52,11 @@ class Batching:
 
 @dataclass(frozen=True)
 class Graph:
-    """Builds one job; every step's name is its uid as well."""
+    """Builds one job; every step's uid is its name behind `uid_prefix`."""
 
     environment: StreamExecutionEnvironment
     batching: Batching
+    uid_prefix: str = ""
 
     def device_records(
         self, topics: Sequence[str], properties: Mapping[str, str], start_at: str
@@ -83,23 +84,26 @@ class Graph:
         rows = self.environment._j_stream_execution_environment.fromSource(
             source, no_watermarks, name
         )
-        rows.uid(name)
+        rows.uid(self._uid(name))
         batch = java().Batch(
             kafka.DEVICE_RECORD, self.batching.rows, self.batching.size_bytes, self.batching.ms
         )
         return self.transform(DataStream(rows), batch_name, BYTES.get_java_type_info(), batch)
 
+    def _uid(self, name: str) -> str:
+        return f"{self.uid_prefix}{name}"
+
     def transform(self, stream: DataStream, name: str, type_info: Any, operator: Any) -> DataStream:
         """A step written in Java."""
         done = DataStream(stream._j_data_stream.transform(name, type_info, operator))
-        done._j_data_stream.uid(name)
+        done._j_data_stream.uid(self._uid(name))
         return done
 
     def python(
         self, blocks: DataStream, name: str, stage: Any, outputs: Sequence[pa.Schema]
     ) -> list[DataStream]:
         """A stage written in Python, from blocks to the rows of its outputs."""
-        parcels = blocks.map(_Python(stage), BYTES).name(name).uid(name)
+        parcels = blocks.map(_Python(stage), BYTES).name(name).uid(self._uid(name))
         unbatch = java().Unbatch([layout(columns) for columns in outputs])
         first = self.transform(parcels, f"{name}: rows", unbatch.tag(0).getTypeInfo(), unbatch)
         others = [
@@ -121,4 +125,4 @@ class Graph:
     ) -> None:
         """Write Kafka records in the transactions of the checkpoints."""
         sink = java().Kafka.sink(dict(properties), transactions)
-        rows._j_data_stream.sinkTo(sink).name(name).uid(name)
+        rows._j_data_stream.sinkTo(sink).name(name).uid(self._uid(name))

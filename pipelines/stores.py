@@ -5,8 +5,11 @@ A store plugs in here: `open_sink` knows its settings class and gives a `connect
 
 from __future__ import annotations
 
+from connectors.archive_settings import ArchiveSettings
 from connectors.bigquery.settings import BigQuerySettings
 from connectors.elasticsearch.settings import ElasticsearchSettings
+from connectors.files import folder
+from connectors.lake_settings import LakeSettings
 from connectors.settings import BadSettings
 from connectors.sink import Sink
 from connectors.state_settings import StateSettings
@@ -40,9 +43,15 @@ def tables_of(live: Live) -> tuple[Table, ...]:
 
 
 def check_store(live: Live) -> None:
-    """Make what a job needs in the store of rows it writes to. Raises BadSettings, MissingSecret,
-    DependencyFailed."""
-    if not isinstance(live.store, BigQuerySettings | ElasticsearchSettings | StateSettings):
+    """Reach the store a job writes to, and make what it needs there. Raises BadSettings,
+    MissingSecret, DependencyFailed."""
+    if live.store is None:
+        return
+    if isinstance(live.store, ArchiveSettings | LakeSettings):
+        if not live.store.folder:
+            name = live.name.removeprefix("sink-")
+            raise BadSettings(f"sinks.{name}.folder is not set: give a path or s3://bucket/prefix")
+        folder(live.store.folder, live.s3).reach()
         return
     sink = open_sink(live)
     try:

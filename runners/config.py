@@ -81,6 +81,7 @@ class StreamConfig(BaseModel):
     outage_hours: PositiveFloat = 24
     revise_after_s: PositiveFloat = 5
     minutes_every_ms: PositiveInt = 10_000
+    transaction_timeout_s: PositiveFloat = 900
 
 
 class SinksConfig(BaseModel):

@@ -11,10 +11,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from connectors.files import DependencyFailed
+from connectors.settings import BadSettings
 from runners.backfill_options import Ends, sorted_out, to_option
 from runners.config import SINKS, BadArguments, Config, load_config
 from runners.flink.cluster import Cluster, Job
-from runners.flink.plan import JOBS, SINK
+from runners.flink.plan import JOBS, PREFIX, SINK
 from runners.screen import Instant, zoned
 
 NAMED = ("earliest", "latest", "committed")
@@ -69,8 +71,10 @@ workers = click.option(
 worker_python = click.option("--python", help="Python of the workers [the client's].")
 
 
-def _live(group: click.Group, name: str, jobs: Jobs, help_text: str) -> click.Command:
-    """A command that starts live jobs, those that `jobs` finds in the settings."""
+def _live(
+    group: click.Group, name: str, jobs: Jobs, help_text: str, several: bool = False
+) -> click.Command:
+    """A command that starts a live job, or `several`: what `jobs` finds in the settings."""
 
     @group.command(name, help=help_text)
     @settings
@@ -102,7 +106,8 @@ def _live(group: click.Group, name: str, jobs: Jobs, help_text: str) -> click.Co
 
         config = load_config(config_path)
         cluster = _cluster(config, url)
-        for job in jobs(config):
+
+        def start_one(job: str) -> None:
             plan = Plan(
                 job=job,
                 config=config,
@@ -116,7 +121,33 @@ def _live(group: click.Group, name: str, jobs: Jobs, help_text: str) -> click.Co
                 f"{plan.job_name} runs as {job_id} on {cluster.url}, parallelism {parallelism}"
             )
 
+        wanted = jobs(config)
+        if not several:
+            start_one(wanted[0])
+            return
+        if savepoint not in (None, "latest"):
+            raise BadArguments(f"--from-savepoint {savepoint} is of one job: name that sink")
+        _each(wanted, cluster, start_one)
+
     return start_live
+
+
+def _each(wanted: list[str], cluster: Cluster, start_one: Callable[[str], None]) -> None:
+    """Start those that do not run; what keeps one from starting keeps no other."""
+    failed: dict[str, Exception] = {}
+    for job in wanted:
+        if cluster.running(f"{PREFIX}{job}"):
+            click.echo(f"{PREFIX}{job} is already running on {cluster.url}")
+            continue
+        try:
+            start_one(job)
+        except (BadArguments, BadSettings, DependencyFailed) as error:
+            click.echo(f"{job}: {error}", err=True)
+            failed[job] = error
+    if failed:
+        away = any(isinstance(error, DependencyFailed) for error in failed.values())
+        kind = DependencyFailed if away else BadArguments
+        raise kind(f"not started: {', '.join(failed)}")
 
 
 def _only(job: str) -> Jobs:
@@ -153,7 +184,13 @@ _STORES = {
 
 for _name in SINKS:
     _live(sink, _name, _only(f"{SINK}{_name}"), _STORES[_name])
-_live(sink, "all", _every_sink, "Start the sink of every store that is set, one after another.")
+_live(
+    sink,
+    "all",
+    _every_sink,
+    "Start the sink of every store that is set, but those that run already.",
+    several=True,
+)
 
 
 @submit.command("backfill")
@@ -255,7 +292,7 @@ def jobs_stop(job: str, config_path: str, url: str | None, savepoint: str | None
     """Stop a job with a savepoint and print where that lies."""
     config = load_config(config_path)
     cluster = _cluster(config, url)
-    found = cluster.need(f"odograph-{job}")
+    found = cluster.need(f"{PREFIX}{job}")
     click.echo(cluster.stop(found, savepoint or config.flink.savepoints))
 
 
@@ -266,6 +303,6 @@ def jobs_stop(job: str, config_path: str, url: str | None, savepoint: str | None
 def jobs_cancel(job: str, config_path: str, url: str | None) -> None:
     """End a job at once. Its last checkpoint stays: --from-savepoint latest goes on from there."""
     cluster = _cluster(load_config(config_path), url)
-    found = cluster.need(f"odograph-{job}")
+    found = cluster.need(f"{PREFIX}{job}")
     cluster.cancel(found)
     click.echo(f"{found.name} ({found.id}) is cancelled")

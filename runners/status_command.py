@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -19,7 +21,7 @@ from runners.flink.cluster import Cluster, Job
 from runners.flink.plan import JOBS, SINK, Plan
 
 COLUMNS = ("job", "state", "lag", "waits since", "last checkpoint", "restarts")
-NOT_RUNNING = 1
+TROUBLE = 1
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,36 @@ class Status:
     checkpoint_ms: int | None
     restarts: int | None
 
+    @property
+    def down(self) -> bool:
+        """It ran, or its store is set, and it does not run now."""
+        expected = self.behind is not None or self.job.startswith(SINK)
+        return expected and self.state != "RUNNING"
+
+    def waits_s(self, now_ms: int) -> float | None:
+        """The age of the oldest record it has not committed; None where nothing waits."""
+        since = self.behind and self.behind.since_ms
+        return None if since is None else max(0, now_ms - since) / 1000
+
+    def told(self, now_ms: int) -> dict[str, object]:
+        """For programs: `lag` is null for a job that never ran."""
+        return {
+            "job": self.job,
+            "state": self.state,
+            "lag": self.behind and self.behind.offsets,
+            "waits_s": self.waits_s(now_ms),
+            "last_checkpoint_ms": self.checkpoint_ms,
+            "restarts": self.restarts,
+        }
+
     def line(self, now_ms: int) -> list[str]:
         """One row of the table."""
-        behind = self.behind
+        behind, waits_s = self.behind, self.waits_s(now_ms)
         return [
             self.job,
             self.state,
             "never ran" if behind is None else f"{behind.offsets:,}",
-            "" if behind is None or behind.since_ms is None else _age(now_ms - behind.since_ms),
+            "" if waits_s is None else _age(waits_s),
             "none" if self.checkpoint_ms is None else _moment(self.checkpoint_ms),
             "" if self.restarts is None else str(self.restarts),
         ]
@@ -50,12 +74,11 @@ def _moment(epoch_ms: int) -> str:
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%H:%M:%S")
 
 
-def _age(ms: int) -> str:
-    seconds = max(ms, 0) // 1000
+def _age(seconds: float) -> str:
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 @click.command()
@@ -63,7 +86,11 @@ def _age(ms: int) -> str:
     "--config", "config_path", required=True, type=click.Path(dir_okay=False), help="YAML settings."
 )
 @click.option("--flink", "url", help="URL of the cluster's REST interface [flink.url].")
-def status(config_path: str, url: str | None) -> None:
+@click.option(
+    "--max-age-s", type=click.FloatRange(min=0), help="Fail where a record has waited for longer."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a job instead.")
+def status(config_path: str, url: str | None, max_age_s: float | None, as_json: bool) -> None:
     """Show the live jobs: convert, aggregate, and a sink for each store that is set.
 
     lag: offsets on the topics a job reads that it has not committed. A job commits with each
@@ -74,23 +101,37 @@ def status(config_path: str, url: str | None) -> None:
     when nothing waits. All that came before it is in the store, but for archive and lake, which
     hold a block back until it is full or its time is over (rotate_schedule_interval_ms).
 
-    Exit codes: 0, or 1 when a store is set and its sink is not RUNNING; 3 when the cluster or the
-    brokers do not answer.
+    Exit codes: 0; 1 when a job that ran, or the sink of a store that is set, is not RUNNING, or
+    when a record has waited for longer than --max-age-s; 3 when the cluster or the brokers do not
+    answer.
     """
     config = load_config(config_path)
     cluster = Cluster(url or config.flink.url)
     found = statuses(config, cluster)
+    now_ms = time.time_ns() // 1_000_000
+    if as_json:
+        for one in found:
+            click.echo(json.dumps(one.told(now_ms)))
+    else:
+        _show(cluster, found, now_ms)
+    down = [one.job for one in found if one.down]
+    limit = math.inf if max_age_s is None else max_age_s
+    late = [one.job for one in found if (one.waits_s(now_ms) or 0) > limit]
+    if down:
+        click.echo(f"not running: {', '.join(down)}", err=True)
+    if late:
+        click.echo(f"records wait longer than {max_age_s:g} s: {', '.join(late)}", err=True)
+    if down or late:
+        sys.exit(TROUBLE)
+
+
+def _show(cluster: Cluster, found: list[Status], now_ms: int) -> None:
     table = Table(title=f"Jobs on {cluster.url}")
     for name in COLUMNS:
         table.add_column(name, justify="right" if name == "lag" else "left")
-    now_ms = time.time_ns() // 1_000_000
     for one in found:
         table.add_row(*one.line(now_ms))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-    down = [one.job for one in found if one.job.startswith(SINK) and one.state != "RUNNING"]
-    if down:
-        click.echo(f"not running: {', '.join(down)}", err=True)
-        sys.exit(NOT_RUNNING)
 
 
 def statuses(config: Config, cluster: Cluster) -> list[Status]:

@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
     plan = Plan.model_validate(given)
     stream = plan.config.stream
     batching = Batching(stream.batch_records, stream.batch_bytes, max(1, plan.linger_ms))
-    graph = Graph(environment(plan), batching)
+    graph = Graph(environment(plan), batching, plan.uid_prefix)
     build = import_module(BUILT_BY[plan.job]).build
     build(graph, plan.live(), plan.start_at, plan.transactions)
     graph.environment.execute(plan.job_name)

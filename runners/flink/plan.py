@@ -12,6 +12,7 @@ from pipelines.live import DEVICE_TOPICS, HOUR_MS, Live
 from runners.config import BadArguments, Config
 from schemas import MESSAGE_TYPES
 
+PREFIX = "odograph-"
 SINK = "sink-"
 BUILT_BY = {
     "convert": "pipelines.convert",
@@ -53,13 +54,19 @@ class Plan(BaseModel):
     @property
     def job_name(self) -> str:
         """How the cluster calls it."""
-        return f"odograph-{self.job}"
+        return f"{PREFIX}{self.job}"
 
     @property
     def transactions(self) -> str:
         """Prefix of its Kafka transactions, the same in every submission: a new one ends those
         an old one left open."""
         return self.job_name
+
+    @property
+    def uid_prefix(self) -> str:
+        """What its steps are called apart from those of other jobs, so that it takes no savepoint
+        of theirs."""
+        return f"{self.sink}: " if self.sink else ""
 
     @property
     def checkpoints(self) -> str | None:
@@ -81,7 +88,7 @@ class Plan(BaseModel):
     def encodes(self) -> tuple[str, ...]:
         """Topics it writes Avro to, whose schemas must be registered."""
         if self.sink:
-            return (DEAD_LETTERS_TOPIC,)
+            return (DEAD_LETTERS_TOPIC,) if self.binds else ()
         if self.job == "aggregate":
             return (MINUTES_TOPIC,)
         return (*(f"vehicle-{name}" for name in MESSAGE_TYPES), DEAD_LETTERS_TOPIC)
@@ -141,6 +148,7 @@ class Plan(BaseModel):
             outage_ms=round(stream.outage_hours * HOUR_MS),
             revise_after_ms=round(stream.revise_after_s * 1000),
             minutes_every_ms=stream.minutes_every_ms,
+            transaction_timeout_ms=round(stream.transaction_timeout_s * 1000),
         )
 
     def flink_options(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from connectors.files import DependencyFailed
@@ -22,6 +23,7 @@ JAR = Path(__file__).parent / "odograph-flink.jar"
 MAIN = Path(__file__).parent / "main.py"
 SUBMIT_S = 180
 START_S = 180
+END_S = 30
 
 
 def check(plan: Plan, live: Live) -> None:
@@ -46,7 +48,8 @@ def submit(plan: Plan, cluster: Cluster, savepoint: str | None) -> str:
     """Start the job and return its id once all its tasks run.
 
     `savepoint` is a path, or `latest` for the newest checkpoint the job left behind. Raises
-    BadArguments where the job runs already, DependencyFailed where it does not come up.
+    BadArguments where the job runs already, DependencyFailed where it does not come up; it is
+    cancelled then.
     """
     live = plan.live()
     already = cluster.running(plan.job_name)
@@ -61,8 +64,20 @@ def submit(plan: Plan, cluster: Cluster, savepoint: str | None) -> str:
         savepoint = latest_checkpoint(plan.checkpoints, plan.config.s3.settings())
     check(plan, live)
     job_id = _hand_over(plan, cluster.url, savepoint)
-    _wait_until_running(cluster, job_id)
+    try:
+        _wait_until_running(cluster, job_id)
+    except DependencyFailed:
+        _give_up(cluster, job_id)
+        raise
     return job_id
+
+
+def _give_up(cluster: Cluster, job_id: str) -> None:
+    """So that it does not come up later by itself, and can be submitted again."""
+    with suppress(DependencyFailed, BadArguments):
+        for job in cluster.jobs():
+            if job.id == job_id and job.alive:
+                cluster.end(job, END_S)
 
 
 def _hand_over(plan: Plan, url: str, savepoint: str | None) -> str:

@@ -17,6 +17,7 @@ from connectors.archive_write_progress import read_progress
 from connectors.files import folder
 from connectors.kafka import client_properties, end_offsets
 from pipelines.live import DEVICE_TOPICS
+from runners.status_command import statuses
 from tests.device_topics import records
 from tests.live.fleet import Fleet, odograph, until
 from tests.live.load import terminals
@@ -94,10 +95,9 @@ def stranger(fleet, group):
 
 
 def lag(fleet):
-    """The lag of the archive in `odograph status`."""
-    told = odograph("status", "--config", fleet.settings)
-    (line,) = [one for one in told.splitlines() if "sink-archive" in one]
-    return line.split("│")[3].strip()
+    """Records that the archive's job has not committed."""
+    (one,) = [one for one in statuses(fleet.config, fleet.cluster) if one.job == "sink-archive"]
+    return one.behind.offsets
 
 
 def all_is_archived(fleet, bucket):
@@ -118,7 +118,7 @@ def test_rebalances_of_its_group_take_nothing_from_a_sink(fleet, bucket):
             time.sleep(1)
     feed.ends()
     all_is_archived(fleet, bucket)
-    until(lambda: lag(fleet) == "0", "all is committed to the group")
+    until(lambda: lag(fleet) == 0, "all is committed to the group")
 
 
 def test_killed_task_managers_and_workers_leave_neither_gap_nor_copy(fleet, bucket):

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from connectors.archive_settings import ArchiveSettings
+from connectors.kafka_lag import Waiting
+from connectors.lake_settings import LakeSettings
+from connectors.settings import BadSettings, KafkaSettings
+from pipelines.live import Live
+from pipelines.stores import check_store
 from runners.config import SINKS, load_config
 from runners.flink.plan import BUILT_BY, Plan
+from runners.status_command import Status
 
 SETTINGS = """\
 kafka: {bootstrap: "127.0.0.1:1"}
@@ -95,3 +102,52 @@ def test_every_store_has_a_job_that_some_module_builds():
     built = {f"sink-{name}": BUILT_BY[f"sink-{name}"] for name in SINKS}
     places = [Path(__file__).parents[2] / f"{name.replace('.', '/')}.py" for name in built.values()]
     assert [place for place in places if not place.exists()] == []
+
+
+def test_a_savepoint_is_of_one_sink_alone(settings):
+    words = ("submit", "sink", "all", "--from-savepoint", "s3://jobs/savepoint-1")
+    code, told = odograph(*words, "--config", settings)
+    assert (code, "name that sink" in told) == (2, True)
+    prefixes = {plan(settings, f"sink-{name}").uid_prefix for name in SINKS}
+    assert len(prefixes) == len(SINKS) and "" not in prefixes
+
+
+def test_the_archive_needs_no_schema_and_no_bindings(settings):
+    archive = plan(settings, "sink-archive")
+    assert (archive.encodes, archive.writes, archive.binds) == ((), (), False)
+    assert plan(settings, "sink-state").encodes == ("dead-letters",)
+
+
+@pytest.mark.parametrize("store", [ArchiveSettings(), LakeSettings()])
+def test_a_folder_that_nobody_named_is_refused_before_the_job_starts(store):
+    with pytest.raises(BadSettings, match="folder is not set"):
+        check_store(Live("sink-archive", KafkaSettings(), store=store))
+
+
+def test_a_transaction_may_be_open_for_as_long_as_is_set(settings):
+    settings.write_text(SETTINGS.replace("{batch_ms: 70}", "{transaction_timeout_s: 3600}"))
+    sent = plan(settings, "convert").live().sink_properties()
+    assert sent["transaction.timeout.ms"] == "3600000"
+
+
+BEHIND = Waiting(7, 50_000)
+
+
+@pytest.mark.parametrize(
+    ("job", "state", "behind", "down"),
+    [
+        ("convert", "absent", None, False),
+        ("convert", "FAILED", BEHIND, True),
+        ("convert", "RUNNING", BEHIND, False),
+        ("sink-state", "absent", None, True),
+        ("sink-state", "RESTARTING", BEHIND, True),
+    ],
+)
+def test_what_ran_or_has_a_store_must_run(job, state, behind, down):
+    assert Status(job, state, behind, None, None).down == down
+
+
+def test_status_tells_programs_how_long_the_oldest_record_waits():
+    told = Status("convert", "RUNNING", BEHIND, 60_000, 2).told(now_ms=62_000)
+    assert (told["lag"], told["waits_s"], told["restarts"]) == (7, 12.0, 2)
+    assert Status("convert", "RUNNING", Waiting(0, None), None, 0).told(62_000)["waits_s"] is None
