@@ -269,7 +269,8 @@ def _complete(
 
 
 def _doubtful(leaves: dict[str, pa.Array], message_type: str) -> list[np.ndarray]:
-    """Row numbers of values that parse but are not plain: NaN, seconds for ms, unknown codes."""
+    """Row numbers of values that parse but are not plain: NaN, seconds for ms, unknown codes,
+    lists with gaps."""
     found = []
     for field in payload_fields(message_type):
         values = leaves.get(field.sts or "")
@@ -289,11 +290,20 @@ def _doubtful(leaves: dict[str, pa.Array], message_type: str) -> list[np.ndarray
         elif pa.types.is_floating(values.type) and not np.isfinite(pc.sum(values).as_py()):
             numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
             found.append(np.flatnonzero(~np.isfinite(numbers)))
-        elif pa.types.is_list(values.type) and pa.types.is_floating(values.type.value_type):
-            total = pc.sum(values.flatten()).as_py()
-            if total is not None and not np.isfinite(total):
-                found.append(np.arange(len(values)))
+        elif pa.types.is_list(values.type):
+            found.append(_with_odd_elements(values))
     return found
+
+
+def _with_odd_elements(lists: pa.ListArray) -> np.ndarray:
+    """Row numbers of lists with an element that is null or no finite number."""
+    elements = lists.flatten()
+    odd = np.asarray(elements.is_null())
+    if pa.types.is_floating(elements.type):
+        odd |= ~np.isfinite(elements.fill_null(0).to_numpy(zero_copy_only=False))
+    if not odd.any():
+        return np.empty(0, np.int64)
+    return np.unique(np.asarray(pc.list_parent_indices(lists))[odd])
 
 
 def _children(struct: pa.StructArray) -> dict[str, pa.Array]:

@@ -445,6 +445,21 @@ def test_lists_and_symbols_have_their_defaults():
 
 
 @pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"tp": [220, None, 218.5]}, {"tire_pressure_kpa": [220.0, 218.5]}),
+        ({"tp": [None]}, {"tire_pressure_kpa": []}),
+        ({"dtc": ["P0301", None]}, {"dtc_codes": ["P0301"]}),
+    ],
+)
+def test_m15_a_list_with_gaps_loses_them_and_is_flagged_whatever_its_neighbours(given, kept):
+    for neighbours in ([], [log(2, tp=[1.0, 2.0]), log(3), log(4, tp=None)]):
+        facts = run([log(1, **given), *neighbours])
+        assert {name: facts.column(name)[0] for name in kept} == kept
+        assert facts.flags[0] == ["TYPE_INVALID"]
+
+
+@pytest.mark.parametrize(
     ("code", "symbol"),
     [(0, "NONE"), (1, "NONE"), (2, "TWO_D"), (3, "THREE_D"), (4, "DEAD_RECKONING")],
 )
