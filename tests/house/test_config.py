@@ -1,10 +1,12 @@
 """The reference settings in the docs are what the code reads."""
 
+import re
 from pathlib import Path
 
+import pytest
 import yaml
 
-from runners.config import Config, load_config
+from runners.config import SINKS, Config, SinksConfig, load_config
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "config.example.yaml"
 
@@ -23,6 +25,21 @@ def test_the_example_names_every_setting():
         return {key for name, one in value.items() for key in keys(one, (*path, name))}
 
     assert keys(given) == keys(known)
+
+
+def sinks_of_the_example():
+    """The keys of each store, which are comments below the name of the store."""
+    section = EXAMPLE.read_text().partition("\nsinks:")[2].partition("\n\nrules:")[0]
+    named = re.sub(r"^  (\w+): null.*", r"\1:", section, flags=re.MULTILINE)
+    return yaml.safe_load(re.sub(r"^  #   ", "  ", named, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", SINKS)
+def test_the_example_names_every_setting_of_a_store_with_its_default(name):
+    given = sinks_of_the_example()[name]
+    settings = getattr(SinksConfig(**{name: given}), name)
+    assert given.keys() == type(settings).model_fields.keys()
+    assert settings == type(settings)()
 
 
 def test_an_empty_file_means_the_defaults(tmp_path):
