@@ -64,7 +64,7 @@ DEV = [
 setup(
     name="odograph",
     version="0.1.0",
-    description="Turns archives of vehicle terminal messages into vehicle facts in a Parquet lake",
+    description="Turns messages of vehicle terminals into vehicle facts, live and from archives",
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
     packages=PACKAGES,
