@@ -51,7 +51,7 @@ def wanted(who: str, kind: str, work: str, parallelism: int) -> bool:
     """Whether a measurement tells anything new: of what runs as two programs, both is the sum of
     what each costs; what a row at a time costs hardly changes with parallelism."""
     if who in ASIDE:
-        return work == "aggregate" and parallelism == 1
+        return (kind, work, parallelism) == ("log", "aggregate", 1)
     if work == "both":
         return who == "sql" and parallelism == 1
     return who in ("ours", "sql") or parallelism == 1 or (kind, work) == ("log", "convert")
