@@ -78,6 +78,17 @@ def template(settings: ElasticsearchSettings, table: Table) -> dict[str, Any]:
     }
 
 
+def vehicles_template(settings: ElasticsearchSettings) -> dict[str, Any]:
+    """The template of the index of vehicles, so that the next write after somebody deleted it makes
+    it as it was."""
+    index = {"number_of_shards": settings.shards, "number_of_replicas": settings.replicas}
+    return {
+        "index_patterns": [index_name(settings.index_prefix)],
+        "priority": PRIORITY,
+        "template": {"settings": {"index": index}, "mappings": mapping(COLUMNS)},
+    }
+
+
 def prepare(connection: Connection, tables: Sequence[Table]) -> None:
     """Put the templates of tables and the index of vehicles, and new fields into indices that are
     there already. Raises DependencyFailed; BadSettings for a policy where there is no ILM."""
@@ -95,7 +106,8 @@ def prepare(connection: Connection, tables: Sequence[Table]) -> None:
             _meant(connection, "PUT", f"/_index_template/{base}", wanted)
             _meant(connection, "PUT", f"/{base}-*/_mapping", wanted["template"]["mappings"])
         index = index_name(settings.index_prefix)
-        if _meant(connection, "PUT", f"/{index}", _vehicles(settings)) is None:
+        _meant(connection, "PUT", f"/_index_template/{index}", vehicles_template(settings))
+        if _meant(connection, "PUT", f"/{index}", None) is None:
             _meant(connection, "PUT", f"/{index}/_mapping", mapping(COLUMNS))
 
     patiently(settings, put)
@@ -108,11 +120,6 @@ def has_lifecycles(connection: Connection) -> bool:
     except Unmeant:
         return False
     return True
-
-
-def _vehicles(settings: ElasticsearchSettings) -> dict[str, Any]:
-    index = {"number_of_shards": settings.shards, "number_of_replicas": settings.replicas}
-    return {"settings": {"index": index}, "mappings": mapping(COLUMNS)}
 
 
 def _meant(connection: Connection, method: str, path: str, body: Any) -> Any:

@@ -78,6 +78,16 @@ def test_a_field_of_another_type_is_told_before_anything_is_written(store):
         store.sink().prepare([LOG])
 
 
+def test_an_index_of_vehicles_that_was_deleted_comes_back_as_it_was(store):
+    sink = store.sink()
+    before = store.ask("GET", "vehicles?features=mappings")
+    store.ask("DELETE", "vehicles")
+    sink.write(LOG, table_of(LOG, [row(LOG, "a", speed_kmh=1.0)]))
+    assert store.vehicle()["speed_kmh"] == 1.0
+    assert store.ask("GET", "vehicles?features=mappings") == before
+    store.sink()
+
+
 def test_preparing_is_patient(store, proxy):
     proxy.rule("PUT", "", Answer(503), times=3)
     store.sink()
