@@ -29,7 +29,6 @@ class DeliverySettings(BaseModel):
     max_retries: NonNegativeInt = 50
     retry_backoff_ms: PositiveInt = 2_000
     retry_backoff_max_ms: PositiveInt = 60_000
-    max_in_flight_requests: PositiveInt = 20
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from connectors.settings import DatabaseSettings, SecretReference
@@ -24,7 +22,6 @@ class StateSettings(DeliverySettings):
     linger_ms: PositiveInt = 1_000
     statement_timeout_s: PositiveFloat = 30
     ahead_s: PositiveFloat = 3_600
-    max_in_flight_requests: Literal[1] = 1
 
     @model_validator(mode="after")
     def _a_password_is_somebodys(self) -> StateSettings:

@@ -19,9 +19,10 @@ class BigQuerySettings(DeliverySettings):
 
     `mode` is how rows get there: `storage_write`, or `insert_rows` for small deployments. A write
     is cut into requests of at most `batch_size` rows and `batch_bytes` bytes; a job hands on what
-    has waited for `linger_ms`. A request that is not answered within `request_timeout_s` is asked
-    again. `api_endpoint` (http(s)://host:port) and `storage_endpoint` (host:port) are null but for
-    an emulator; `insecure`, without TLS and credentials, is for one on this machine alone.
+    has waited for `linger_ms`. A table has at most `max_in_flight_requests` appends without an
+    answer. A request that is not answered within `request_timeout_s` is asked again.
+    `api_endpoint` (http(s)://host:port) and `storage_endpoint` (host:port) are null but for an
+    emulator; `insecure`, without TLS and credentials, is for one on this machine alone.
     """
 
     project: str | None = None
@@ -31,6 +32,7 @@ class BigQuerySettings(DeliverySettings):
     batch_size: PositiveInt = 20_000
     batch_bytes: Annotated[int, Field(gt=0, le=LARGEST_APPEND)] = 4 << 20
     linger_ms: PositiveInt = 1_000
+    max_in_flight_requests: PositiveInt = 20
     request_timeout_s: PositiveFloat = 60
     api_endpoint: str | None = None
     storage_endpoint: str | None = None

@@ -25,7 +25,8 @@ class ElasticsearchSettings(DeliverySettings):
     """A cluster at `hosts` (`http(s)://host:port`), entered with an API key (the encoded form) or
     a user's password. A bulk request holds at most `batch_size` rows and `batch_bytes` bytes
     before compression; rows wait at most `linger_ms` for others. Indices are named
-    `index_prefix`… and kept `searchable_days`. `request_timeout_s` is for one request.
+    `index_prefix`… and kept `searchable_days`. A state of a vehicle that lies more than `ahead_s`
+    in the future is a wrong clock's and gives way. `request_timeout_s` is for one request.
     `replicas` are copies of each daily index beside the first one. `lifecycle_policy` is the name
     of an ILM policy for daily indices, where the cluster has ILM."""
 
@@ -40,6 +41,7 @@ class ElasticsearchSettings(DeliverySettings):
     linger_ms: NonNegativeInt = 1_000
     max_in_flight_requests: PositiveInt = 4
     searchable_days: PositiveInt = 30
+    ahead_s: float = Field(3_600, gt=0, le=366 * 86_400)
     request_timeout_s: PositiveFloat = 30
     compress: bool = True
     shards: PositiveInt = 1

@@ -22,11 +22,13 @@ from connectors.tables import TELEMETRY, Table
 from transforms.outcome import DEAD_SCHEMA
 
 NAME = "elasticsearch"
+DAYS_AHEAD = 2
+"""Only a wrong clock says more, and nobody would prune an index of its day."""
 
 
 class ElasticsearchSink:
-    """A connectors.sink.Sink. Rows are kept of `searchable_days` before today (UTC) and later;
-    earlier ones are done with, as if they had been written and pruned."""
+    """A connectors.sink.Sink. Rows are kept from `searchable_days` before today (UTC) until
+    DAYS_AHEAD after it; others are done with, as if they had been written and pruned."""
 
     def __init__(
         self,
@@ -49,7 +51,7 @@ class ElasticsearchSink:
         kept = rows.filter(pc.and_(pc.invert(long), self._searchable(table, rows)))
         parts = [self._none(table, rows.filter(long)), *self._send(table, kept)]
         if table.name in _NAMES_OF_TELEMETRY:
-            vehicles = Vehicles(self._connection)
+            vehicles = Vehicles(self._connection, self._latest())
             vehicles.write(table, rows)
             parts.append(Written(0, vehicles.size, vehicles.retries, _no_letters()))
         done = together(parts)
@@ -62,8 +64,15 @@ class ElasticsearchSink:
 
     def _searchable(self, table: Table, rows: pa.Table) -> pa.ChunkedArray:
         today = self._now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        first = today - timedelta(days=self.settings.searchable_days)
-        return pc.greater_equal(rows[table.time], pa.scalar(first, rows[table.time].type))
+        times = rows[table.time]
+        first = pa.scalar(today - timedelta(days=self.settings.searchable_days), times.type)
+        end = pa.scalar(today + timedelta(days=DAYS_AHEAD + 1), times.type)
+        return pc.and_(pc.greater_equal(times, first), pc.less(times, end))
+
+    def _latest(self) -> str:
+        """The latest time that a clock which is right may say, as documents have it."""
+        latest = self._now().astimezone(UTC) + timedelta(seconds=self.settings.ahead_s)
+        return latest.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _send(self, table: Table, rows: pa.Table) -> list[Written]:
         parts: list[Written] = []

@@ -120,11 +120,12 @@ def stored(documents: list[dict[str, object]], extra: Mapping[str, pl.DataType])
     return pl.DataFrame(documents, schema={**_EMPTY.schema, **extra}, strict=False)
 
 
-def merged(known: pl.DataFrame, said: pl.DataFrame) -> pl.DataFrame:
-    """States that change a known one or are of a vehicle not known, as they are then. Columns that
-    only `known` has are kept."""
+def merged(known: pl.DataFrame, said: pl.DataFrame, latest: str) -> pl.DataFrame:
+    """States that change a known one or are of a vehicle not known, as they are then. What is known
+    of a time after `latest` (as documents have it) was said under a wrong clock: any other row is
+    newer. Columns that only `known` has are kept."""
     both = said.join(known, on=KEY, how="left", suffix="_before")
-    both = both.with_columns(_newer(group).alias(group) for group in GROUPS)
+    both = both.with_columns(_newer(group, latest).alias(group) for group in GROUPS)
     both = both.filter(pl.any_horizontal(*GROUPS))
     kept = [
         pl.when(group).then(name).otherwise(f"{name}_before").alias(name)
@@ -135,10 +136,10 @@ def merged(known: pl.DataFrame, said: pl.DataFrame) -> pl.DataFrame:
     return both.select(KEY, *kept, *extra)
 
 
-def _newer(group: str) -> pl.Expr:
+def _newer(group: str, latest: str) -> pl.Expr:
     time, revision, row = (pl.col(f"{group}_{of}") for of in _PLACE)
     was, revised, by = (pl.col(f"{group}_{of}_before") for of in _PLACE)
     tie = (revision > revised) | ((revision == revised) & (row > by))
-    later = (time > was) | ((time == was) & tie)
+    later = (was > latest) | (time > was) | ((time == was) & tie)
     better = pl.when(row == by).then(revision > revised).otherwise(later)
     return time.is_not_null() & (was.is_null() | better.fill_null(False))

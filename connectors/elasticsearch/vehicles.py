@@ -3,6 +3,7 @@ wrote it in between; who was beaten merges again."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import polars as pl
@@ -10,11 +11,12 @@ import pyarrow as pa
 
 from connectors.elasticsearch.bulk import Delivery
 from connectors.elasticsearch.connection import Connection, Unmeant
-from connectors.elasticsearch.documents import as_lines, json_of
+from connectors.elasticsearch.documents import LONGEST_ID, as_lines, json_of
 from connectors.elasticsearch.states import KEY, merged, newest, stored
 from connectors.sink import Passing, patiently
 from connectors.tables import Table
 
+LOG = logging.getLogger(__name__)
 _READ = "_mget?filter_path=docs._source,docs._seq_no,docs._primary_term"
 _MARKS = {"seq_no": pl.Int64(), "term": pl.Int64()}
 
@@ -26,16 +28,28 @@ def index_name(prefix: str) -> str:
 
 @dataclass
 class Vehicles:
-    """Documents of vehicles on their way. `size` bytes were sent, before compression; `retries`
-    were repeats."""
+    """Documents of vehicles on their way; those of a time after `latest` (as documents have it)
+    give way. `size` bytes were sent, before compression; `retries` were repeats."""
 
     connection: Connection
+    latest: str
     size: int = 0
     retries: int = 0
 
     def write(self, table: Table, rows: pa.Table) -> None:
-        """Take what rows of a telemetry table say of their vehicles. Raises DependencyFailed."""
+        """Take what rows of a telemetry table say of their vehicles; one whose id no document may
+        have is left out. Raises DependencyFailed."""
         states = newest(table, rows)
+        able = states[KEY].str.len_bytes().is_between(1, LONGEST_ID)
+        if not able.all():
+            LOG.warning(
+                "%s: %d vehicles have no state: their vehicle_id is empty or longer than the %d "
+                "bytes an _id may have; correct their bindings",
+                self.connection.shown,
+                states.height - able.sum(),
+                LONGEST_ID,
+            )
+            states = states.filter(able)
         for part in states.iter_slices(self.connection.settings.batch_size):
             self._open = part
             patiently(self.connection.settings, self._attempt, self._repeated)
@@ -44,7 +58,7 @@ class Vehicles:
         self.retries += 1
 
     def _attempt(self) -> None:
-        changed = merged(self._known(), self._open)
+        changed = merged(self._known(), self._open, self.latest)
         if not changed.height:
             return
         delivery = Delivery(self.connection, self._lines(changed))

@@ -134,6 +134,13 @@ def test_rows_of_days_no_longer_kept_are_done_with(store):
     assert {day for day, _ in store.held(GPS)} == {"2026.03.10", "2026.03.07"}
 
 
+def test_rows_of_days_that_only_a_wrong_clock_says_are_done_with(store):
+    days = [row(GPS, "a", seconds=86_400 * day) for day in (0, 2, 3, 2_900_000)]
+    done = store.sink().write(GPS, table_of(GPS, days))
+    assert (done.rows, done.refused.num_rows) == (4, 0)
+    assert {day for day, _ in store.held(GPS)} == {"2026.03.10", "2026.03.12"}
+
+
 def test_an_older_index_takes_documents_with_fields_it_does_not_know(store):
     sink = store.sink()
     narrow = {"properties": {"message_id": {"type": "keyword"}}, "dynamic": False}

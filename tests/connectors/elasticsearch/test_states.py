@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from connectors.elasticsearch.states import GROUPS, merged, newest, stored
 from tests.connectors.elasticsearch.rows import GPS, LOG, at, row, table_of
 
+LATEST = "2026-03-10T13:00:00.000Z"
 LOGS = st.builds(
     dict,
     message_id=st.sampled_from("abcd"),
@@ -33,7 +34,7 @@ def after(*writes):
     for rows in writes:
         known = stored(list(documents.values()), {})
         documents |= of(
-            merged(known, newest(LOG, table_of(LOG, [row(LOG, **one) for one in rows])))
+            merged(known, newest(LOG, table_of(LOG, [row(LOG, **one) for one in rows])), LATEST)
         )
     return documents
 
@@ -94,9 +95,10 @@ def test_rows_of_no_vehicle_and_rows_that_are_gone_say_nothing():
 def test_what_changes_nothing_is_not_written():
     first = newest(LOG, table_of(LOG, [row(LOG, "a", seconds=5)]))
     known = stored(list(of(first).values()), {})
-    assert merged(known, first).height == 0
-    assert merged(known, newest(LOG, table_of(LOG, [row(LOG, "b", seconds=4)]))).height == 0
-    later = merged(known, newest(LOG, table_of(LOG, [row(LOG, "c", seconds=6)])))
+    assert merged(known, first, LATEST).height == 0
+    earlier = newest(LOG, table_of(LOG, [row(LOG, "b", seconds=4)]))
+    assert merged(known, earlier, LATEST).height == 0
+    later = merged(known, newest(LOG, table_of(LOG, [row(LOG, "c", seconds=6)])), LATEST)
     assert later["seen_time"].to_list() == [f"{at(6):%Y-%m-%dT%H:%M:%S}.000Z"]
 
 
@@ -107,6 +109,16 @@ def test_a_row_that_happened_earlier_than_it_seemed_gives_way():
     for writes in ([seemed], [judged], [now]), ([seemed, judged], [now]), ([seemed, judged, now],):
         document = after(*([plain(one) for one in rows] for rows in writes))["V-1"]
         assert (document["speed_kmh"], document["speed_row"]) == (2.0, "b-0")
+
+
+def test_a_state_from_the_future_gives_way_to_any_row_but_its_own():
+    ahead = row(LOG, "a", seconds=86_400, revision=2, speed_kmh=1.0)
+    again = row(LOG, "a", seconds=86_400, revision=1, speed_kmh=1.0)
+    now = row(LOG, "b", seconds=-60, speed_kmh=2.0)
+    for writes in ([ahead], [now]), ([ahead], [again], [now]), ([ahead, now], [now]):
+        document = after(*([plain(one) for one in rows] for rows in writes))["V-1"]
+        assert (document["speed_kmh"], document["seen_row"]) == (2.0, "b-0")
+    assert after([plain(ahead)], [plain(again)]) == after([plain(ahead)])
 
 
 def test_an_old_revision_of_a_row_changes_nothing():

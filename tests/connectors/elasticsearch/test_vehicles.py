@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from runners.stack.faults import Answer, LoseAnswer, Rewrite
-from tests.connectors.elasticsearch.rows import GPS, LOG, row, some, table_of
+from tests.connectors.elasticsearch.rows import GPS, LOG, oracle, row, some, table_of
 
 
 def test_a_vehicle_is_one_document_of_what_all_its_uploads_say(store):
@@ -29,6 +29,26 @@ def test_a_late_upload_never_turns_it_back(store):
     known = store.vehicle()
     assert (known["speed_kmh"], known["ignition_on"]) == (9.0, True)
     assert known["fuel_level_pct"] == 40.0
+
+
+def test_a_clock_that_is_far_ahead_freezes_no_vehicle(store):
+    sink = store.sink(ahead_s=600)
+    sink.write(LOG, table_of(LOG, [row(LOG, "a", seconds=86_400 * 3_000, speed_kmh=1.0)]))
+    assert store.vehicle()["speed_kmh"] == 1.0
+    sink.write(LOG, table_of(LOG, [row(LOG, "b", seconds=500, speed_kmh=2.0)]))
+    assert store.vehicle()["speed_kmh"] == 2.0
+    sink.write(LOG, table_of(LOG, [row(LOG, "c", seconds=0, speed_kmh=3.0)]))
+    assert store.vehicle()["speed_kmh"] == 2.0
+
+
+def test_a_vehicle_whose_id_no_document_may_have_keeps_no_other_back(store, caplog):
+    ids = ["", "x" * 513, "y" * 512, "é" * 257, "V-1"]
+    rows = table_of(LOG, [row(LOG, f"m{n}", vehicle_id=one) for n, one in enumerate(ids)])
+    done = store.sink().write(LOG, rows)
+    assert (done.rows, done.refused.num_rows) == (5, 0)
+    assert store.held(LOG) == oracle(rows)
+    assert {key for _, key in store.documents("vehicles")} == {"y" * 512, "V-1"}
+    assert "3 vehicles have no state" in caplog.text
 
 
 def test_only_the_newest_of_a_vehicle_is_sent_and_nothing_twice(store, proxy):

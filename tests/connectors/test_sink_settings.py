@@ -1,0 +1,13 @@
+"""Settings of stores say what they do, and nothing that has no effect."""
+
+import pytest
+from pydantic import ValidationError
+
+from connectors.lake_settings import LakeSettings
+from connectors.state_settings import StateSettings
+
+
+@pytest.mark.parametrize("settings", [LakeSettings, StateSettings])
+def test_a_store_that_writes_one_thing_at_a_time_has_no_number_of_requests(settings):
+    with pytest.raises(ValidationError, match="max_in_flight_requests"):
+        settings(max_in_flight_requests=1)
