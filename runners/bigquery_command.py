@@ -60,7 +60,8 @@ def bigquery_prepare(path: str) -> None:
 def bigquery_compact(path: str, first: datetime, last: datetime) -> None:
     """Leave one row a key in the tables of those dates: what views show stays as it is.
 
-    It may run beside live sinks and be repeated.
+    It may run beside live sinks and be repeated; a table of which BigQuery still buffers rows of
+    such a date is left for later.
     """
     from connectors.tables import TABLES
 
@@ -70,8 +71,9 @@ def bigquery_compact(path: str, first: datetime, last: datetime) -> None:
     try:
         for day in _days(first.date(), last.date()):
             for table in TABLES.values():
-                sink.compact(table, day)
-                click.echo(f"{sink.dataset.place(table)} {day}: one row a key")
+                done = sink.compact(table, day)
+                what = "one row a key" if done else "left for later, rows are buffered still"
+                click.echo(f"{sink.dataset.place(table)} {day}: {what}")
     finally:
         sink.close()
 

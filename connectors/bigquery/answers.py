@@ -48,6 +48,8 @@ PASSING_REASONS = frozenset(
 )  # fmt: skip
 """Reasons in errors of REST calls, rows and jobs that pass."""
 _MAY_NOT_EXIST = "may not exist"
+_BUFFERED = "streaming buffer"
+_CONCURRENT = "could not serialize access"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,10 @@ class Missing(Exception):
 
 class Exists(Exception):
     """Somebody made it before us, or changed it since we looked."""
+
+
+class Buffered(Exception):
+    """Rows were streamed a short while ago, and no statement may change them yet."""
 
 
 def of_append(response: Any) -> Answer:
@@ -100,7 +106,8 @@ def of_status(code: int, message: str, details: Any) -> Answer:
 
 
 def of_rest(error: Exception, doing: str) -> Exception:
-    """What a failed REST call is to its caller: Passing, Missing, Exists or DependencyFailed."""
+    """What a failed REST call is to its caller: Passing, Missing, Exists, Buffered or
+    DependencyFailed."""
     if isinstance(error, exceptions.GoogleAPICallError):
         return _of_http(error, doing)
     if isinstance(error, auth.DefaultCredentialsError):
@@ -116,6 +123,14 @@ def of_rest(error: Exception, doing: str) -> Exception:
     return error
 
 
+def of_job(reason: str, words: str) -> Exception:
+    """What a job that failed is to who waited for it: Passing, Buffered or DependencyFailed."""
+    if _BUFFERED in words.lower():
+        return Buffered(words)
+    passes = reason in PASSING_REASONS or _CONCURRENT in words.lower()
+    return Passing(words) if passes else DependencyFailed(words)
+
+
 def _of_http(error: exceptions.GoogleAPICallError, doing: str) -> Exception:
     code = int(error.code or 0)
     reason = str(error.errors[0].get("reason", "")) if error.errors else ""
@@ -128,7 +143,7 @@ def _of_http(error: exceptions.GoogleAPICallError, doing: str) -> Exception:
         return Passing(words)
     if code in (401, 403):
         return DependencyFailed(f"{words}; grant it, or use other credentials")
-    return DependencyFailed(words)
+    return of_job(reason, words)
 
 
 def _name(code: int) -> str:

@@ -16,7 +16,16 @@ from connectors.files import DependencyFailed
 from connectors.sink import Passing, patiently
 
 UNNAMED = 8
-"""So many single rows may be refused without a kept one before the request itself is doubted."""
+"""So many single rows may be refused without a kept one before the request itself is doubted, in
+one write or in several."""
+
+
+@dataclass
+class Doubt:
+    """About requests to a table: `unnamed` single rows were refused and not named as bad since a
+    row was kept."""
+
+    unnamed: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Part:
 
 class Append:
     """One write to one table. `connection` gives an open one, `lost` takes a broken one back,
-    `ensure` makes the table and its columns again."""
+    `ensure` makes the table and its columns again, `doubt` is what earlier writes left."""
 
     def __init__(
         self,
@@ -51,21 +60,26 @@ class Append:
         connection: Callable[[], Connection],
         lost: Callable[[], None],
         ensure: Callable[[], None],
+        doubt: Doubt,
     ) -> None:
-        self.settings, self.place = settings, place
+        self.settings, self.place, self.doubt = settings, place, doubt
         self.connection, self.lost, self.ensure = connection, lost, ensure
         self.kept = self.size = self.retries = 0
         self.refused: dict[int, str] = {}
         self._waiting: deque[Part] = deque()
         self._sent: deque[tuple[Part, int]] = deque()
-        self._unnamed = 0
+        self._splits = 0
+        self._setback: Passing | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Until every row of `batch` is kept or in `refused`. Raises DependencyFailed."""
         self._waiting.extend(self._parts(batch))
-        patiently(self.settings, self._round, self._told)
-        if self._unnamed and not self.kept:
-            self._doubt(next(iter(self.refused.values())))
+        while self._waiting:
+            patiently(self.settings, self._round, self._told)
+        if self.kept:
+            self.doubt.unnamed = 0
+        elif self.doubt.unnamed:
+            self.ensure()
 
     def _parts(self, batch: pa.RecordBatch) -> list[Part]:
         rows = batch.num_rows
@@ -80,7 +94,32 @@ class Append:
         self.retries += 1
 
     def _round(self) -> None:
-        """Send what waits, take every answer; raises Passing when something is left to do."""
+        """Send what waits, take every answer. What is left to do then is waiting: raises Passing
+        where nothing came of it, so that patience lasts from one step forward to the next."""
+        self._wait_after_setback()
+        before, trouble = self._done, self._exchanged()
+        if trouble is None:
+            return
+        self.lost()
+        if trouble.meaning == "bad request" and self._done > before:
+            return
+        setback = self._mended(trouble)
+        if self._done == before:
+            raise setback
+        self._setback = setback
+
+    def _wait_after_setback(self) -> None:
+        setback, self._setback = self._setback, None
+        if setback:
+            raise setback
+
+    @property
+    def _done(self) -> int:
+        """Grows with each row that is kept or refused, and each request that is cut."""
+        return self.kept + len(self.refused) + self._splits
+
+    def _exchanged(self) -> Answer | None:
+        """Send and take until nothing waits, or until what is returned must be mended first."""
         trouble: Answer | None = None
         try:
             connection = self.connection()
@@ -92,9 +131,7 @@ class Append:
         except Broken as error:
             trouble = error.answer
             self._take_back(trouble)
-        if trouble:
-            self.lost()
-            self._act(trouble)
+        return trouble
 
     def _may_send(self) -> bool:
         return len(self._sent) < self.settings.max_in_flight_requests
@@ -106,7 +143,7 @@ class Append:
             connection.send(data)
             self._sent.append((part, len(data)))
         elif len(part.places) > 1:
-            self._waiting.extendleft(reversed(part.halves()))
+            self._halve(part)
         else:
             reason = f"the row has {len(data)} bytes, an append at most {LARGEST_APPEND}"
             self.refused[int(part.places[0])] = reason
@@ -150,14 +187,23 @@ class Append:
         """A request is bad and no row was named: find the row by halves."""
         self.retries += 1
         if len(part.places) > 1:
-            self._waiting.extendleft(reversed(part.halves()))
+            self._halve(part)
             return
         self.refused[int(part.places[0])] = answer.words
-        self._unnamed += 1
-        if self._unnamed >= UNNAMED and not self.kept:
-            self._doubt(answer.words)
+        self.doubt.unnamed += 1
+        if self.doubt.unnamed >= UNNAMED and not self.kept:
+            raise DependencyFailed(
+                f"BigQuery {self.place}: {UNNAMED} rows were refused, none was kept, and none was "
+                f"named as bad: {answer.words}; compare the table's columns with "
+                "connectors/tables.py"
+            )
 
-    def _act(self, answer: Answer) -> None:
+    def _halve(self, part: Part) -> None:
+        self._splits += 1
+        self._waiting.extendleft(reversed(part.halves()))
+
+    def _mended(self, answer: Answer) -> Passing:
+        """What can be done about it is done; why to wait."""
         if answer.meaning == "denied":
             raise DependencyFailed(
                 f"BigQuery {self.place}: appending is not allowed: {answer.words}; grant "
@@ -165,10 +211,4 @@ class Append:
             )
         if answer.meaning in ("no table", "old schema"):
             self.ensure()
-        raise Passing(f"BigQuery {self.place}: append: {answer.words}")
-
-    def _doubt(self, words: str) -> None:
-        raise DependencyFailed(
-            f"BigQuery {self.place}: no row of the write was taken, and none was named as bad: "
-            f"{words}; compare the table's columns with connectors/tables.py"
-        )
+        return Passing(f"BigQuery {self.place}: append: {answer.words}")

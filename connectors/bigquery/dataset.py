@@ -36,6 +36,18 @@ class Dataset:
         """The table as BigQuery has it. Raises Missing too."""
         return self._get(self.place(table))
 
+    def there(self, table: Table) -> bigquery.Table:
+        """The table as BigQuery has it, made again where somebody deleted it."""
+
+        def look() -> bigquery.Table:
+            try:
+                return self.found(table)
+            except Missing as error:
+                self.ensure(table)
+                raise Passing(str(error)) from None
+
+        return patiently(self.settings, look)
+
     def _get(self, place: str) -> bigquery.Table:
         return self.rest.once(f"look at {place}", self.rest.client.get_table, place)
 
@@ -97,7 +109,8 @@ class Dataset:
         if partitioning is None or partitioning.field != shape.DATE.name:
             raise DependencyFailed(
                 f"BigQuery table {found.reference} is not partitioned by {shape.DATE.name}; "
-                "somebody else made it: move it away, or choose another bigquery.dataset"
+                "somebody else made it: move it away, or choose another "
+                "sinks.bigquery.dataset"
             )
 
 
@@ -116,7 +129,7 @@ def _missing(found: list[SchemaField], wanted: list[SchemaField], where: str) ->
             raise DependencyFailed(
                 f"BigQuery table {where}: column {field.name} is {_kind(there[field.name])}, "
                 f"but rows have {_kind(field)}; move the table away, or choose another "
-                "bigquery.dataset"
+                "sinks.bigquery.dataset"
             )
     return [_added(field) for field in wanted if field.name not in there]
 

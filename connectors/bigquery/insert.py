@@ -13,6 +13,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from connectors.bigquery import shape
 from connectors.bigquery.answers import PASSING_REASONS, Missing
 from connectors.bigquery.reach import Rest
 from connectors.bigquery.settings import LARGEST_APPEND
@@ -110,7 +111,9 @@ class Insert:
     def _rows(self, batch: pa.RecordBatch, first: int) -> list[Row]:
         columns = [_written(column) for column in batch.columns]
         rows = pa.RecordBatch.from_arrays(columns, batch.schema.names).to_pylist()
-        entries = [Entry(_insert_id([row[name] for name in self._identity]), row) for row in rows]
+        entries = [
+            Entry(_insert_id([row[name] for name in self._identity]), _said(row)) for row in rows
+        ]
         return [
             (first + number, entry, len(orjson.dumps(entry.values)))
             for number, entry in enumerate(entries)
@@ -134,9 +137,16 @@ def _requests(rows: list[Row], size: int) -> list[dict[int, Entry]]:
     return cut
 
 
+def _said(row: dict[str, Any]) -> dict[str, Any]:
+    """What there is of a row: BigQuery takes no null for a REPEATED field, and needs none else."""
+    return {name: value for name, value in row.items() if value is not None}
+
+
 def _written(column: pa.Array) -> pa.Array:
     """JSON has no instants, and numbers of other ranges and without NaN."""
     kind = column.type
+    if pa.types.is_list(kind):
+        return shape.with_values(column, _written(column.flatten()))
     if pa.types.is_timestamp(kind):
         return pc.strftime(column, format="%Y-%m-%dT%H:%M:%S+00:00")
     if pa.types.is_int64(kind) or pa.types.is_date32(kind):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from datetime import date
+from functools import partial
 from typing import IO, Any
 
 import pyarrow as pa
@@ -15,18 +15,17 @@ import pyarrow.parquet as pq
 from google.cloud import bigquery
 
 from connectors.bigquery import shape
-from connectors.bigquery.answers import PASSING_REASONS, Exists, Missing
+from connectors.bigquery.answers import Missing
 from connectors.bigquery.dataset import Dataset
-from connectors.files import DependencyFailed
+from connectors.bigquery.jobs import run_once
 from connectors.sink import Passing, patiently
 from connectors.tables import GONE, REVISION, Table
 
 BATCH_ROWS = 64_000
-_TRIES = 1_000
 
 
 def load_day(
-    dataset: Dataset, table: Table, day: date, files: Sequence[Any], revision: int
+    dataset: Dataset, table: Table, day: date, files: Iterable[Any], revision: int
 ) -> tuple[int, int]:
     """Append the rows of `day` (UTC) in Parquet `files` (paths or what pyarrow opens) and return
     rows and bytes; files with columns of `table` get `revision` and are not gone, files of
@@ -44,7 +43,7 @@ def load_day(
     return rows, size
 
 
-def _rows_of(table: Table, day: date, files: Sequence[Any], revision: int) -> Iterator[pa.Table]:
+def _rows_of(table: Table, day: date, files: Iterable[Any], revision: int) -> Iterator[pa.Table]:
     for file in files:
         for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS):
             rows = pa.Table.from_batches([batch])
@@ -66,7 +65,7 @@ def _revised(table: Table, rows: pa.Table, revision: int) -> pa.Table:
 
 def _write(content: IO[bytes], dataset: Dataset, table: Table, rows: Iterator[pa.Table]) -> int:
     """As one Parquet file with the columns in the table's order; returns how many rows."""
-    order = [field.name for field in dataset.found(table).schema]
+    order = [field.name for field in dataset.there(table).schema]
     schema = shape.sent_schema(table)
     schema = pa.schema([schema.field(name) for name in order if name in schema.names])
     written = 0
@@ -78,45 +77,21 @@ def _write(content: IO[bytes], dataset: Dataset, table: Table, rows: Iterator[pa
 
 
 def _load(dataset: Dataset, table: Table, day: date, content: IO[bytes], digest: str) -> None:
-    """Start the job or find the one that was started, and wait for it. A job that failed has used
-    up its id, so that the next has a number more; a table made anew has other ids."""
-    made = dataset.found(table).created
-    era = f"{made:%Y%m%d%H%M%S}" if made else "0"
+    """Run the job unless it ran; a table made anew has other ids."""
+    found = dataset.there(table)
+    era = f"{found.created:%Y%m%d%H%M%S}" if found.created else "0"
     name = f"odograph-{dataset.settings.dataset}-{table.name}-{day:%Y%m%d}-{digest}-{era}"
-    for number in range(_TRIES):
-        started, job = _job(dataset, table, content, f"{name}-{number}")
-        error = dataset.rest.end_of(job)
-        if error is None:
-            return
-        words = f"BigQuery job {job.job_id}: {error.get('message', 'no reason given')}"
-        if started and error.get("reason") in PASSING_REASONS:
-            raise Passing(words)
-        if started:
-            raise DependencyFailed(words)
-    raise DependencyFailed(f"{words}; it failed {_TRIES} times, so that this id is used up")
-
-
-def _job(dataset: Dataset, table: Table, content: IO[bytes], name: str) -> tuple[bool, Any]:
-    """Whether the job was started now, and the job."""
-    rest = dataset.rest
-
-    def found() -> Any:
-        return rest.once(f"look at job {name}", rest.client.get_job, name)
-
-    with suppress(Missing):
-        return False, found()
+    start = partial(_send, dataset, table, content, found.location)
     try:
-        return True, rest.asked(
-            f"load into {dataset.place(table)}", lambda: _send(dataset, table, content, name)
-        )
-    except Exists:
-        return False, found()
+        run_once(dataset.rest, name, found.location, start)
     except Missing as error:
         dataset.ensure(table)
         raise Passing(str(error)) from None
 
 
-def _send(dataset: Dataset, table: Table, content: IO[bytes], name: str) -> Any:
+def _send(
+    dataset: Dataset, table: Table, content: IO[bytes], location: str | None, name: str
+) -> Any:
     parquet = bigquery.ParquetOptions()
     parquet.enable_list_inference = True
     config = bigquery.LoadJobConfig(
@@ -131,6 +106,7 @@ def _send(dataset: Dataset, table: Table, content: IO[bytes], name: str) -> Any:
         rewind=True,
         num_retries=0,
         job_id=name,
+        location=location,
         job_config=config,
         timeout=dataset.settings.request_timeout_s,
     )

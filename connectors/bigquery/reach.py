@@ -35,7 +35,9 @@ class Rest:
 
     def __init__(self, settings: BigQuerySettings) -> None:
         if settings.project is None:
-            raise BadSettings("bigquery.project is not set: give the project the dataset lies in")
+            raise BadSettings(
+                "sinks.bigquery.project is not set: give the project the dataset lies in"
+            )
         self.settings = settings
         options = {"api_endpoint": settings.api_endpoint} if settings.api_endpoint else None
         try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from google.cloud.bigquery import SchemaField
@@ -10,6 +13,8 @@ from connectors.tables import GONE, REVISION, Table
 
 DATE = pa.field("event_date", pa.date32(), nullable=False)
 """UTC date of the table's `time`: tables are partitioned by it."""
+DAYS_BACK, DAYS_AHEAD = 3_650, 1_825
+"""BigQuery streams into partitions of no other dates; load jobs reach all."""
 _CLUSTERS = ("vehicle_id", "device_no")
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -37,13 +42,51 @@ def clusters(table: Table) -> list[str]:
 
 
 def sent(table: Table, rows: pa.Table) -> pa.RecordBatch:
-    """Rows of `table.revised` as a batch of `sent_schema`."""
+    """Rows of `table.revised` as a batch of `sent_schema`; elements of lists that are null are left
+    out, for BigQuery has none."""
     schema = sent_schema(table)
     rows = rows.combine_chunks()
     arrays = {name: _array(rows.column(name)) for name in rows.column_names}
     arrays[DATE.name] = arrays[table.time]
-    columns = [pc.cast(arrays[field.name], field.type) for field in schema]
+    columns = [_whole(pc.cast(arrays[field.name], field.type)) for field in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def unstreamable(batch: pa.RecordBatch, today: date) -> dict[int, str]:
+    """Rows of `sent` that BigQuery takes by load jobs alone, by number, and why."""
+    first, last = today - timedelta(DAYS_BACK), today + timedelta(DAYS_AHEAD)
+    dates = batch.column(DATE.name)
+    outside = pc.or_(pc.less(dates, first), pc.greater(dates, last))
+    return {
+        int(number): f"{DATE.name} {dates[number]} is outside {first} to {last}, the dates that "
+        "BigQuery streams into; load the day"
+        for number in np.asarray(outside).nonzero()[0]
+    }
+
+
+def with_values(column: pa.ListArray, values: pa.Array) -> pa.ListArray:
+    """The lists of `column` with other values, as many as `column.flatten()` has."""
+    return _lists(values, _ends(column), column.is_null())
+
+
+def _whole(column: pa.Array) -> pa.Array:
+    if not pa.types.is_list(column.type):
+        return column
+    values = column.flatten()
+    if not values.null_count:
+        return column
+    kept = np.concatenate([[0], np.cumsum(np.asarray(values.is_valid()))])
+    return _lists(values.drop_null(), kept[_ends(column)], column.is_null())
+
+
+def _ends(column: pa.ListArray) -> np.ndarray:
+    """Where each list begins in `column.flatten()`, and where the last one ends."""
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0))
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _lists(values: pa.Array, ends: np.ndarray, nothing: pa.Array) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values, mask=nothing)
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from datetime import date
-from functools import partial
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 
 import grpc
+import numpy as np
 import pyarrow as pa
-from google.cloud import bigquery
 
-from connectors.bigquery import shape, views
-from connectors.bigquery.answers import PASSING_REASONS
-from connectors.bigquery.append import Append
+from connectors.bigquery import shape
+from connectors.bigquery.append import Append, Doubt
+from connectors.bigquery.compact import compact
 from connectors.bigquery.connection import Connection, stream_of
 from connectors.bigquery.dataset import Dataset
 from connectors.bigquery.insert import Insert
 from connectors.bigquery.load import load_day
 from connectors.bigquery.reach import Rest, storage_channel
 from connectors.bigquery.settings import BigQuerySettings
-from connectors.files import DependencyFailed
-from connectors.sink import Passing, Written, patiently, refused
+from connectors.sink import Written, refused
 from connectors.tables import FIRST_LOOK, Table
 
 NAME = "bigquery"
@@ -41,6 +39,7 @@ class BigQuerySink:
         self._turn = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._connections: dict[str, Connection] = {}
+        self._doubts: dict[str, Doubt] = {}
 
     def prepare(self, tables: Sequence[Table]) -> None:
         """Make dataset, tables and views where they are missing, add columns that are new. Raises
@@ -51,43 +50,42 @@ class BigQuerySink:
     def write(self, table: Table, rows: pa.Table) -> Written:
         """Write rows of `table.revised`; rows that came before come again without harm. Raises
         DependencyFailed."""
+        batch = shape.sent(table, rows)
+        bad = shape.unstreamable(batch, datetime.now(UTC).date())
+        inside = np.setdiff1d(np.arange(rows.num_rows), np.fromiter(bad, np.int64))
         with self._turn:
             writing = self._writing(table)
-            writing.write(shape.sent(table, rows))
-        bad = sorted(writing.refused)
-        reasons = [writing.refused[place] for place in bad]
-        letters = refused(NAME, table, rows.take(pa.array(bad, pa.int64())), reasons)
+            try:
+                writing.write(batch.take(pa.array(inside)) if bad else batch)
+            except BaseException:
+                self._lose(table.name)
+                self._doubts.pop(table.name, None)
+                raise
+        bad |= {int(inside[place]): reason for place, reason in writing.refused.items()}
+        places = sorted(bad)
+        letters = refused(
+            NAME, table, rows.take(pa.array(places, pa.int64())), [bad[n] for n in places]
+        )
         return Written(writing.kept, writing.size, writing.retries, letters)
 
     def load_day(
-        self, table: Table, day: date, files: Sequence[Any], revision: int = FIRST_LOOK
+        self, table: Table, day: date, files: Iterable[Any], revision: int = FIRST_LOOK
     ) -> tuple[int, int]:
         """Append a whole UTC day from Parquet files by a load job and return rows and bytes; the
         same content is loaded once, however often this is called. Raises DependencyFailed."""
         return load_day(self.dataset, table, day, files, revision)
 
-    def compact(self, table: Table, day: date) -> None:
-        """Leave one row a key of that UTC day; rows that come meanwhile stay. Raises
+    def compact(self, table: Table, day: date) -> bool:
+        """Leave one row a key of that UTC day; rows that come meanwhile stay. False where that is
+        for later: BigQuery changes no row that was streamed a short while ago. Raises
         DependencyFailed."""
-        rest, place = self.dataset.rest, self.dataset.place(table)
-        given = [bigquery.ScalarQueryParameter("day", "DATE", day)]
-        config = bigquery.QueryJobConfig(query_parameters=given)
-        ask = partial(rest.client.query, job_config=config, job_retry=None)
-
-        def run() -> None:
-            job = rest.once(f"compact {day} of {place}", ask, views.compacted(table, place))
-            if error := rest.end_of(job):
-                words = f"BigQuery {place}: compacting {day}: {error.get('message')}"
-                passes = error.get("reason") in PASSING_REASONS
-                raise (Passing if passes else DependencyFailed)(words)
-
-        patiently(self.settings, run)
+        return compact(self.dataset, table, day)
 
     def close(self) -> None:
         """Let go of connections."""
         with self._turn:
             for name in list(self._connections):
-                self._connections.pop(name).close()
+                self._lose(name)
             if self._channel:
                 self._channel.close()
                 self._channel = None
@@ -105,17 +103,22 @@ class BigQuerySink:
             self.settings,
             place,
             connection=lambda: self._connection(table.name, place),
-            lost=lambda: self._connections.pop(table.name).close(),
+            lost=lambda: self._lose(table.name),
             ensure=ensure,
+            doubt=self._doubts.setdefault(table.name, Doubt()),
         )
+
+    def _lose(self, name: str) -> None:
+        """Close the table's connection: answers may be on their way to who asks no more."""
+        if found := self._connections.pop(name, None):
+            found.close()
 
     def _connection(self, name: str, place: str) -> Connection:
         """The table's connection; one that the other side ended meanwhile is made anew."""
         found = self._connections.get(name)
         if found and not found.ended:
             return found
-        if found:
-            found.close()
+        self._lose(name)
         if self._channel is None:
             self._channel = storage_channel(self.settings)
         made = Connection(self._channel, stream_of(place))

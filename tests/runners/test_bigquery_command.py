@@ -2,6 +2,7 @@
 
 from datetime import date
 
+import orjson
 import pytest
 import yaml
 
@@ -10,6 +11,7 @@ from connectors.bigquery.sink import BigQuerySink
 from connectors.tables import TELEMETRY
 from runners.bigquery_command import _days
 from runners.stack.bigquery import PROJECT
+from runners.stack.faults import Answer, FaultProxy
 from tests.connectors.bigquery.rows import many
 from tests.pipelines.lakes import COMMAND, run
 
@@ -45,6 +47,20 @@ def test_prepared_tables_take_rows_and_compacted_ones_hold_each_key_once(config,
     counted = client.query("SELECT COUNT(*) n FROM by_command.telemetry_gps").result()
     assert [one["n"] for one in counted] == [5]
     sink.close()
+
+
+def test_compacting_says_what_it_leaves_for_later(bigquery, settings, tmp_path):
+    words = "UPDATE or DELETE statement would affect rows in the streaming buffer"
+    body = {"error": {"code": 400, "message": words, "errors": [{"reason": "invalidQuery"}]}}
+    path = tmp_path / "config.yaml"
+    with FaultProxy(bigquery.address) as proxy:
+        through = settings | {"api_endpoint": proxy.url}
+        path.write_text(yaml.safe_dump({"sinks": {"bigquery": through}}))
+        proxy.rule("POST", "/jobs", Answer(400, orjson.dumps(body)))
+        dates = ["--from", "2026-01-05", "--to", "2026-01-05"]
+        done = run([*COMMAND, "bigquery", "compact", "--config", str(path), *dates])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "telemetry_gps 2026-01-05: left for later" in done.stdout
 
 
 def test_a_config_without_the_sink_is_code_2(tmp_path):

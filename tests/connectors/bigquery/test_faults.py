@@ -1,5 +1,6 @@
 """What BigQuery holds, and who is told, after anything went wrong between us and it."""
 
+import itertools
 import random
 import threading
 import time
@@ -8,6 +9,7 @@ import grpc
 import orjson
 import pyarrow as pa
 import pytest
+from google.cloud import bigquery as google
 from google.cloud.bigquery_storage_v1 import types
 from google.protobuf import any_pb2
 from google.rpc import code_pb2
@@ -28,6 +30,7 @@ CODES = types.StorageError.StorageErrorCode
 APPEND = "AppendRows"
 TABLES = r"/tables"
 INSERT = r"/insertAll"
+HDOP_AS_TEXT = google.SchemaField("hdop", "STRING")
 JSON = {"Content-Type": "application/json"}
 
 
@@ -179,6 +182,73 @@ def test_a_request_that_is_bad_whatever_the_rows_is_no_dead_letter(place):
     place.storage.rule(APPEND, always(code_pb2.INVALID_ARGUMENT, "schema is not for this table"))
     with pytest.raises(DependencyFailed, match="schema is not for this table"):
         sink.write(GPS, many(GPS, 50))
+
+
+@pytest.mark.parametrize("answer", [None, Fail(grpc.StatusCode.INVALID_ARGUMENT, "a row is bad")])
+def test_a_bad_row_without_neighbours_is_a_dead_letter(place, answer):
+    """A sink that starts again at such a row would else never get past it."""
+    sink, judge = place.sink(GPS), Judge(named=False)
+    place.storage.rule(APPEND, Answer(lambda message: answer or judge(message)))
+    bad = row(GPS, 1, fix_type="BAD")
+    written = sink.write(GPS, rows_of(GPS, bad))
+    assert (written.rows, written.refused["source_offset"].to_pylist()) == (0, [bad["offset"]])
+
+
+def test_single_rows_are_refused_in_several_writes_until_the_request_is_doubted(place):
+    sink, judge = place.sink(GPS), Judge(named=False)
+    place.storage.rule(APPEND, Answer(judge))
+    bad = [rows_of(GPS, row(GPS, n, fix_type="BAD")) for n in range(20)]
+    for one in bad[:7]:
+        assert sink.write(GPS, one).refused.num_rows == 1
+    sink.write(GPS, many(GPS, 1, start=100))
+    for one in bad[7:14]:
+        assert sink.write(GPS, one).refused.num_rows == 1
+    with pytest.raises(DependencyFailed, match="8 rows were refused, none was kept"):
+        sink.write(GPS, bad[14])
+
+
+def test_a_row_that_only_the_table_is_at_fault_for_is_no_dead_letter(place):
+    sink = place.sink(GPS)
+    client, name = sink.dataset.rest.client, sink.dataset.place(GPS)
+    client.delete_table(name)
+    other = google.Table(name, [google.SchemaField("event_date", "DATE"), HDOP_AS_TEXT])
+    other.time_partitioning = google.TimePartitioning(field="event_date")
+    client.create_table(other)
+    place.storage.rule(APPEND, always(code_pb2.INVALID_ARGUMENT, "schema is not for this table"))
+    with pytest.raises(DependencyFailed, match="column hdop is STRING"):
+        sink.write(GPS, many(GPS, 1))
+
+
+def test_finding_a_bad_row_costs_no_patience(place):
+    sink, judge = place.sink(GPS, max_retries=0), Judge()
+    breaking = Fail(grpc.StatusCode.INVALID_ARGUMENT, "a row is bad")
+    place.storage.rule(APPEND, Answer(lambda message: breaking if judge(message) else None))
+    given = [row(GPS, n, **({"fix_type": "BAD"} if n in (40, 41) else {})) for n in range(64)]
+    written = sink.write(GPS, rows_of(GPS, *given))
+    assert written.rows == 62
+    assert written.refused["source_offset"].to_pylist() == [given[n]["offset"] for n in (40, 41)]
+
+
+def test_patience_begins_anew_with_every_row_that_is_kept(place):
+    sink = place.sink(GPS, max_retries=2, batch_size=1, max_in_flight_requests=1)
+    rows, asked = many(GPS, 8), itertools.count()
+    away = Fail(grpc.StatusCode.UNAVAILABLE)
+    rule = Answer(lambda message: None if next(asked) % 3 == 2 else away)
+    place.storage.rule(APPEND, rule)
+    written = sink.write(GPS, rows)
+    assert (written.rows, written.retries) == (8, 16)
+    assert place.latest(GPS) == as_given(rows)
+
+
+def test_answers_to_a_write_that_failed_are_not_taken_for_those_of_the_next(place):
+    sink = place.sink(GPS, batch_size=1)
+    place.storage.rule(APPEND, Answer(Judge(named=False)))
+    with pytest.raises(DependencyFailed, match="8 rows were refused"):
+        sink.write(GPS, many(GPS, 19, fix_type="BAD"))
+    rows = many(GPS, 5)
+    written = sink.write(GPS, rows)
+    assert (written.rows, written.refused.num_rows) == (5, 0)
+    assert place.latest(GPS) == as_given(rows)
 
 
 def test_a_stream_that_breaks_at_a_bad_row_is_opened_again_without_it(place):
@@ -370,7 +440,11 @@ def test_a_store_that_is_killed_and_started_again_holds_every_row_once():
         with running(server):
             sink = BigQuerySink(
                 BigQuerySettings(
-                    **server.settings, batch_size=5, retry_backoff_ms=50, retry_backoff_max_ms=500
+                    **server.settings,
+                    batch_size=5,
+                    max_retries=1_000,
+                    retry_backoff_ms=50,
+                    retry_backoff_max_ms=500,
                 )
             )
             sink.prepare([GPS])
