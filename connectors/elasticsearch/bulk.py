@@ -72,9 +72,14 @@ class Delivery:
             answer = self.connection.lines(PATH, body)
         except Unmeant as error:
             return self._send_apart(places, error)
-        if not answer.get("errors"):
+        if answer.get("errors") is False:
             return places[:0], ""
-        return self._sort(places, answer["items"])
+        items = answer.get("items")
+        if not isinstance(items, list) or len(items) != len(places):
+            raise Passing(
+                f"{self.connection.shown}: _bulk: an answer that does not tell of every row"
+            )
+        return self._sort(places, items)
 
     def _send_apart(self, places: np.ndarray, error: Unmeant) -> tuple[np.ndarray, str]:
         """A request that is too large goes in two halves."""

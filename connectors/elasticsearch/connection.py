@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,9 @@ PASSING = {408, 429, 500, 502, 503, 504}
 FORBIDDING = {401, 403, 407}
 GZIP, FASTEST = 31, 1
 _JSON, _LINES = "application/json", "application/x-ndjson"
-_COMPATIBLE = "application/vnd.elasticsearch+{}; compatible-with=9"
+_COMPATIBLE = "application/vnd.elasticsearch+{}; compatible-with=8"
+"""Nodes of version 8 speak it, and those of 9, which may stand beside them during an upgrade."""
+_NOT_SPOKEN = "media_type_header_exception"
 
 
 class Unmeant(Exception):
@@ -43,7 +46,7 @@ class _AsItIs(JsonSerializer):
         try:
             return orjson.loads(data)
         except orjson.JSONDecodeError:
-            return {"error": data[:200].decode(errors="replace")}
+            return data[:200].decode(errors="replace")
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Connection:
         """The cluster, for messages."""
         return f"elasticsearch {', '.join(self.settings.hosts)}"
 
-    def lines(self, path: str, body: Any) -> Any:
+    def lines(self, path: str, body: Any) -> dict[str, Any]:
         """What the cluster answers to lines of JSON. Raises as `ask`."""
         headers = {"content-type": _COMPATIBLE.format("x-ndjson")}
         if self.settings.compress:
@@ -67,7 +70,7 @@ class Connection:
             headers["content-encoding"] = "gzip"
         return self._once("POST", path, body, headers)
 
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
+    def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """What the cluster answers; `body` becomes JSON.
 
         Raises Passing where asking again may help, DependencyFailed where somebody must act first
@@ -80,11 +83,11 @@ class Connection:
         """Close its connections."""
         self.client.close()
 
-    def _once(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Any:
+    def _once(self, method: str, path: str, body: Any, headers: dict[str, str]) -> dict[str, Any]:
         accepting = {"accept": _COMPATIBLE.format("json"), **headers}
         request = f"{self.shown}: {method} {path.partition('?')[0]}"
         try:
-            return self.client.perform_request(method, path, headers=accepting, body=body).body
+            answer = self.client.perform_request(method, path, headers=accepting, body=body).body
         except UnsupportedProductError:
             raise DependencyFailed(
                 f"{request}: what answers there is not Elasticsearch; check "
@@ -92,14 +95,17 @@ class Connection:
             ) from None
         except ApiError as error:
             raise self._refusal(request, error) from None
-        except elastic_transport.TlsError as error:
-            raise DependencyFailed(
-                f"{request}: no trust could be made: {error.message}; check "
-                "sinks.elasticsearch.ca_file and the certificate of the hosts"
-            ) from None
         except elastic_transport.TransportError as error:
+            if _distrusts(error):
+                raise DependencyFailed(
+                    f"{request}: no trust could be made: {error.message}; check "
+                    "sinks.elasticsearch.ca_file and the certificate of the hosts"
+                ) from None
             reason = f"{type(error).__name__}: {error.message}"
             raise Passing(f"{request}: {reason}; see that it runs and can be reached") from None
+        if not isinstance(answer, dict):
+            raise Passing(f"{request}: an answer that is no JSON object; see what stands before it")
+        return answer
 
     def _refusal(self, request: str, error: ApiError) -> Exception:
         status = error.meta.status
@@ -110,6 +116,8 @@ class Connection:
                 f"{words}; check sinks.elasticsearch.api_key, or user and password, and that they "
                 "may write these indices"
             )
+        if kind == _NOT_SPOKEN:
+            return DependencyFailed(f"{words}; it takes an Elasticsearch of version 8 or 9")
         if status in PASSING:
             return Passing(f"{words}; see how it fares")
         return Unmeant(status, kind, reason)
@@ -153,6 +161,13 @@ def _with_port(host: str) -> str:
     if ":" not in name.rpartition("]")[2]:
         name += ":443" if scheme == "https" else ":80"
     return f"{scheme}://{name}{slash}{path}"
+
+
+def _distrusts(error: elastic_transport.TransportError) -> bool:
+    """Whether a certificate was refused; a handshake may also be broken off."""
+    cause = error.__cause__
+    reasons = [cause, *cause.args] if cause else []
+    return any(isinstance(reason, ssl.SSLCertVerificationError) for reason in reasons)
 
 
 def _told(body: Any) -> tuple[str, str]:

@@ -51,6 +51,19 @@ def test_a_broken_connection_is_made_again(store, proxy, fault):
     assert store.held(GPS) == oracle(rows)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b"[]", b'{"errors":', b'{"error":"no"}', b'{"errors":true,"items":[]}'],
+    ids=["empty", "nothing", "a list", "cut off", "an error", "other rows"],
+)
+def test_an_answer_that_does_not_tell_what_became_of_rows_is_none(store, proxy, body):
+    sink, rows = store.sink(), some(GPS, 20)
+    proxy.rule("POST", "/_bulk", Answer(200, body, {"Content-Type": "application/json"}), times=1)
+    done = sink.write(GPS, rows)
+    assert (done.rows, done.retries, done.refused.num_rows) == (20, 1, 0)
+    assert store.held(GPS) == oracle(rows)
+
+
 def test_a_request_that_is_not_answered_goes_again(store, proxy):
     sink, rows = store.sink(request_timeout_s=1), some(GPS, 20)
     proxy.rule("POST", "/_bulk", Delay(30), times=1)

@@ -12,6 +12,7 @@ from runners.stack.elasticsearch import USER, Elasticsearch, Tls
 from runners.stack.processes import free_port
 from tests.connectors.certificates import Authority
 from tests.connectors.elasticsearch.rows import GPS, NOON, oracle, some
+from tests.connectors.relay import Relay
 from tests.servers import CACHE, running
 
 NARROW = {"thread_pool.write.queue_size": "1", "indexing_pressure.memory.limit": "300kb"}
@@ -64,6 +65,31 @@ def test_a_node_of_an_authority_we_do_not_know_gets_nothing(sink_of, tmp_path):
         sink.prepare([GPS])
     with pytest.raises(DependencyFailed, match=r"no trust could be made.*ca_file"):
         sink.write(GPS, some(GPS, 3))
+
+
+class Stumbling(Relay):
+    """Breaks off the first handshakes."""
+
+    stumbles = 3
+
+    def _pass(self, client):
+        if not self.stumbles:
+            return super()._pass(client)
+        self.stumbles -= 1
+        client.recv(65536)
+        client.close()
+
+
+def test_a_handshake_that_is_broken_off_is_tried_again(node, sink_of):
+    way = Stumbling(node.address)
+    way.mend()
+    try:
+        sink = sink_of("stumbling-", hosts=(f"https://127.0.0.1:{way.port}",))
+        sink.prepare([GPS])
+        assert way.stumbles == 0
+        assert sink.write(GPS, some(GPS, 3)).rows == 3
+    finally:
+        way.cut()
 
 
 def test_a_key_writes_until_it_is_revoked(node, sink_of, tmp_path):
