@@ -102,7 +102,7 @@ def main() -> int:
         down(data, cache, wipe=not options.keep)
         if not options.keep:
             shutil.rmtree(data, ignore_errors=True)
-    text = table.tables([json.loads(line) for line in options.out.read_text().splitlines()])
+    text = table.tables([[json.loads(line) for line in options.out.read_text().splitlines()]])
     print(text)
     if options.date:
         report.write("live", f"{options.date}; {report.machine()}.\n\n{text}")

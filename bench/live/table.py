@@ -1,6 +1,15 @@
-"""The results of the live measurements as Markdown."""
+"""The results of the live measurements as Markdown.
+
+`python -m bench.live.table DATE FILE...` puts several runs (`--out` of each) into bench/README.md.
+"""
 
 from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
 
 from bench import report
 from bench.live.uploads import KINDS
@@ -14,7 +23,7 @@ NAMES = {
     "quix": "(c) Quix Streams",
 }
 MARKS = {"sql": 1.5, "rows": 8.0, "quix": 15.0}
-HEAD = ("uploads", "contender", "does", "par.", "samples/s", "lowest", "highest")
+HEAD = ("uploads", "contender", "does", "par.", "runs", "samples/s", "lowest", "highest")
 HEAD = (*HEAD, "JVM us", "Python us", "samples/CPU s", "ours is")
 
 
@@ -39,13 +48,32 @@ def per_core(result: dict) -> float:
     return result["samples"] * 1e6 / (result["jvm_us"] + result["python_us"])
 
 
-def tables(results: list[dict]) -> str:
+def tables(runs: list[list[dict]]) -> str:
     """All of them."""
-    cells = with_sums([one for one in results if "who" in one])
-    text = report.markdown(HEAD, [row(one, cells) for one in cells])
+    cells = typical(runs)
+    text = report.markdown(HEAD, [row(one) for one in cells])
     text += "\n\n" + report.markdown(("job", "step", "busy ms/s", "its thread"), steps(cells))
-    rest = [one for one in results if "rates" in one]
+    rest = [one for run in runs for one in run if "rates" in one]
     return text + "".join("\n\n" + live(one) for one in rest)
+
+
+def typical(runs: list[list[dict]]) -> list[dict]:
+    """Of the cells of several runs those in the middle by samples a processor second, each with
+    how many `runs` there were, and with the middle of how many `times` as much ours did in the
+    same run; one that failed only where none did not."""
+    found: dict[tuple, list[dict]] = defaultdict(list)
+    for run in runs:
+        cells = with_sums([one for one in run if "who" in one])
+        for one in cells:
+            found[one["who"], *key(one)].append({**one, "times": times(one, cells)})
+    chosen = []
+    for several in found.values():
+        good = sorted((one for one in several if "failure" not in one), key=per_core)
+        middle = good[(len(good) - 1) // 2] if good else several[0]
+        ratios = [one["times"] for one in good if one["times"] is not None]
+        ratio = statistics.median(ratios) if ratios else None
+        chosen.append({**middle, "runs": len(good), "times": ratio})
+    return sorted(chosen, key=_order)
 
 
 def steps(cells: list[dict]) -> list[tuple[str, ...]]:
@@ -84,9 +112,12 @@ def _order(cell: dict) -> tuple:
     return (*place, list(NAMES).index(cell["who"]))
 
 
-def row(cell: dict, cells: list[dict]) -> tuple[str, ...]:
+def row(cell: dict) -> tuple[str, ...]:
     """One line; the ratio compares samples a processor second."""
-    head = KINDS[cell["kind"]].name, NAMES[cell["who"]], cell["work"], str(cell["parallelism"])
+    head = (
+        *(KINDS[cell["kind"]].name, NAMES[cell["who"]], cell["work"]),
+        *(str(cell["parallelism"]), str(cell.get("runs", 1))),
+    )
     if "failure" in cell:
         return (*head, "failed", *[""] * 6)
     samples = cell["samples"]
@@ -98,22 +129,26 @@ def row(cell: dict, cells: list[dict]) -> tuple[str, ...]:
         *rates,
         *(f"{cell[name] / samples:.3g}" for name in ("jvm_us", "python_us")),
         f"{per_core(cell):,.0f}",
-        ratio(cell, cells),
+        ratio(cell),
     )
 
 
-def ratio(cell: dict, cells: list[dict]) -> str:
-    """How many times ours does in a processor second, and whether that reaches the mark."""
-    if cell["who"] in ("ours", "heap"):
+def times(cell: dict, cells: list[dict]) -> float | None:
+    """How many times a cell ours does in a processor second; None where one of them has none."""
+    ours = [one for one in cells if one["who"] == "ours" and key(one) == key(cell)]
+    if cell["who"] in ("ours", "heap") or not ours or "failure" in {**cell, **ours[0]}:
+        return None
+    return per_core(ours[0]) / per_core(cell)
+
+
+def ratio(cell: dict) -> str:
+    """That, and whether it reaches the mark."""
+    if cell["times"] is None:
         return ""
-    us = [one for one in cells if one["who"] == "ours" and key(one) == key(cell)]
-    if not us or "failure" in us[0]:
-        return ""
-    times = per_core(us[0]) / per_core(cell)
     mark = MARKS.get(cell["who"])
     if mark is None:
-        return f"{times:.1f}x"
-    return f"{times:.1f}x ({'met' if times >= mark else 'missed'} {mark:g}x)"
+        return f"{cell['times']:.1f}x"
+    return f"{cell['times']:.1f}x ({'met' if cell['times'] >= mark else 'missed'} {mark:g}x)"
 
 
 def live(result: dict) -> str:
@@ -132,3 +167,9 @@ def live(result: dict) -> str:
             report.markdown(memory, result["memory"]),
         ]
     )
+
+
+if __name__ == "__main__":
+    files = [Path(name).read_text(encoding="utf-8").splitlines() for name in sys.argv[2:]]
+    told = [[json.loads(line) for line in lines] for lines in files]
+    report.write("live", f"{sys.argv[1]}; {report.machine()}.\n\n{tables(told)}")
