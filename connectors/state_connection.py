@@ -17,6 +17,7 @@ from connectors.state_settings import StateSettings
 
 LOG = logging.getLogger(__name__)
 Done = TypeVar("Done")
+_TIMEOUT = "SELECT set_config('statement_timeout', %s, true)"
 _READ_ONLY = "25006"
 _LIMIT_EXCEEDED = "54"
 _ADVICE = {
@@ -43,7 +44,9 @@ class Refused(DependencyFailed):
 
 
 class StateConnection:
-    """Opened at its first use and again when it was lost. `retries` counts repeated work."""
+    """Opened at its first use and again when it was lost. It may lead through a transaction pooler:
+    no transaction leaves anything in the session or needs what another left there, so nothing is
+    prepared. `retries` counts repeated work."""
 
     def __init__(self, settings: StateSettings, database: DatabaseSettings) -> None:
         self.retries = 0
@@ -69,16 +72,15 @@ class StateConnection:
         try:
             connection = self._connected()
             with connection.transaction():
+                connection.execute(_TIMEOUT, (f"{self._settings.statement_timeout_s * 1000:.0f}",))
                 return work(connection)
         except psycopg.Error as error:
             self._explain(error)
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._open is None or self._open.closed:
-            self._open = connect(self._database, autocommit=True)
+            self._open = connect(self._database, autocommit=True, prepare_threshold=None)
             takes_arrays(self._open)
-            timeout = f"{self._settings.statement_timeout_s * 1000:.0f}"
-            self._open.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
         return self._open
 
     def _explain(self, error: psycopg.Error) -> NoReturn:

@@ -84,7 +84,7 @@ class StateStore:
                     part = chosen.slice(start, self._settings.batch_size)
                     arrays = [postgres_array(column) for column in part.columns]
                     self._size += sum(len(array.data) for array in arrays)
-                    connection.execute(statement, arrays, prepare=True)
+                    connection.execute(statement, arrays)
 
 
 def _look(connection: psycopg.Connection[Any]) -> None:

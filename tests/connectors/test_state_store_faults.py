@@ -8,6 +8,7 @@ import pytest
 
 from connectors.files import DependencyFailed
 from connectors.settings import DatabaseSettings
+from connectors.state_connection import StateConnection
 from connectors.state_settings import StateSettings
 from connectors.state_store import StateStore
 from connectors.tables import TELEMETRY
@@ -160,6 +161,33 @@ def test_writers_of_the_same_vehicles_never_stop_one_another(database, sink):
     assert [one() for one in done] == [0, 0]
     for one in sinks:
         one.close()
+
+
+NOTE = """
+CREATE TABLE noted AS SELECT name FROM pg_prepared_statements WITH NO DATA;
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO noted SELECT name FROM pg_prepared_statements; RETURN NULL; END $$;
+CREATE TRIGGER note AFTER INSERT OR UPDATE ON vehicle_state EXECUTE FUNCTION note();
+"""
+
+
+def test_nothing_is_prepared_that_a_pooler_would_look_for_in_another_session(database, sink):
+    database.run(NOTE)
+    rows = [row(second, odometer_m=second) for second in range(8)]
+    for one in rows:
+        write(sink, "log", one, one | {"revision": judged()})
+    assert database.run("SELECT * FROM noted") == []
+
+
+def test_a_transaction_leaves_no_timeout_in_a_session_that_is_shared(database):
+    own = StateConnection(StateSettings(**SOON, statement_timeout_s=7), database.settings())
+
+    def shown(connection):
+        return connection, connection.execute("SHOW statement_timeout").fetchone()
+
+    session, within = own.transact(shown)
+    assert (within, shown(session)[1]) == (("7s",), ("0",))
+    own.close()
 
 
 def deprived(database, *statements):
