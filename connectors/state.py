@@ -3,7 +3,8 @@
 `_state/register`: one row an upload ever read; `_state/verdicts`: what was decided on them;
 `_state/partials`: what each upload adds to a minute; `_state/objects`: which archive object
 became which lake files; `_state/begun`: the same of objects a run has begun to change, until that
-run is over, so that the next run can finish what a killed one left.
+run is over, so that the next run can finish what a killed one left; `_state/days`: rows on their
+way to stores that take whole days.
 """
 
 from __future__ import annotations

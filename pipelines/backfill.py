@@ -17,6 +17,8 @@ from connectors.archive import ArchiveObject
 from connectors.blocks import Block
 from connectors.lake_compact import take_out
 from pipelines import ledger as ledgers
+from pipelines.backfill_days import Load, loads
+from pipelines.backfill_stores import load
 from pipelines.batches import BatchCoder as BatchCoder
 from pipelines.job import Job, Scanned
 from pipelines.scan import scan
@@ -71,7 +73,15 @@ def build(
         | "tidy" >> beam.Map(tidy_with, job)
         | "tidied folders" >> beam.combiners.Count.Globally()
     )
-    sides = (beam.pvalue.AsSingleton(merged), beam.pvalue.AsSingleton(tidied))
+    loaded = (
+        pipeline
+        | "when all is settled" >> beam.Create([None])
+        | "days that wait" >> beam.FlatMap(loads_after, beam.pvalue.AsSingleton(merged), job)
+        | "spread days" >> beam.Reshuffle()
+        | "load" >> beam.Map(load_with, job)
+        | "loaded days" >> beam.combiners.Count.Globally()
+    )
+    sides = [beam.pvalue.AsSingleton(side) for side in (merged, tidied, loaded)]
     return (
         settled
         | "ledger" >> beam.CombineGlobally(Ledger())
@@ -102,9 +112,21 @@ def tidy_with(place: str, job: Job) -> None:
     take_out(job.tables, place)
 
 
-def finish(ledger: dict[str, Any], minutes: int, _: int, job: Job) -> dict[str, Any]:
-    """The ledger, complete once all minutes are written and all folders tidied; nothing is left to
-    do then."""
+def loads_after(_: None, minutes: int, job: Job) -> list[Load]:
+    """What waits for stores that take whole days, once all minutes are there."""
+    return list(loads(job))
+
+
+def load_with(waiting: Load, job: Job) -> None:
+    """Step 5 on one day of a table."""
+    load(job, waiting)
+
+
+def finish(
+    ledger: dict[str, Any], minutes: int, tidied: int, loaded: int, job: Job
+) -> dict[str, Any]:
+    """The ledger, complete once all minutes are written, all folders tidied and all days loaded;
+    nothing is left to do then."""
     job.state.finish()
     return {**ledger, "vehicle_minutes": minutes}
 

@@ -2,7 +2,8 @@
 
 A row's key may have been written by an earlier run that knew less. So an object's rows go with the
 revision of this run, and keys that the lake had of it, and it no longer has, go as `gone` with the
-one below: another object may have taken them over in this run.
+one below: another object may have taken them over in this run. Stores that take whole days get all
+rows of a day together, in the end.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import pyarrow.parquet as pq
 
 from connectors.lake import TableWriter
 from connectors.lake_merged import SOURCE, is_merged
-from connectors.sink import Sink
+from connectors.sink import DeliverySettings, Sink
 from connectors.tables import MINUTES, TABLES, Table, revision
+from pipelines.backfill_days import Load, put_by, takes_days, waiting
 from pipelines.job import Job
 from pipelines.live import Live
 from pipelines.store_rows import gone_rows, revised
@@ -30,20 +32,17 @@ _sinks: dict[str, Sink] = {}
 _lock = threading.Lock()
 
 
-def sinks_of(job: Job) -> list[tuple[Sink, frozenset[str]]]:
-    """The stores of a job, opened once a process, and the tables each of them keeps."""
-    found = []
-    for store in job.stores:
-        live = Live("backfill", job.kafka, database=job.database, s3=job.settings, store=store)
-        tables = tables_of(live)
-        name = repr(live)
-        with _lock:
-            if name not in _sinks:
-                sink = open_sink(live)
-                sink.prepare(tables)
-                _sinks[name] = sink
-        found.append((_sinks[name], frozenset(table.name for table in tables)))
-    return found
+def sink_of(job: Job, store: DeliverySettings) -> tuple[Sink, frozenset[str]]:
+    """A store of a job, opened once a process, and the tables it keeps."""
+    live = Live("backfill", job.kafka, database=job.database, s3=job.settings, store=store)
+    tables = tables_of(live)
+    name = repr(live)
+    with _lock:
+        if name not in _sinks:
+            sink = open_sink(live)
+            sink.prepare(tables)
+            _sinks[name] = sink
+    return _sinks[name], frozenset(table.name for table in tables)
 
 
 @dataclass
@@ -72,8 +71,11 @@ class Delivery:
                 self._write(table, gone_rows(table, keys, revision(self.job.known_ms) - 1))
 
     def _write(self, table: Table, rows: pa.Table) -> None:
-        for sink, tables in sinks_of(self.job):
-            if table.name in tables:
+        for store in self.job.stores:
+            sink, tables = sink_of(self.job, store)
+            if takes_days(store):
+                put_by(self.job, store, table, rows)
+            elif table.name in tables:
                 self.refused.append(sink.write(table, rows).refused)
 
     def letters(self) -> pa.RecordBatch:
@@ -119,6 +121,21 @@ def rows_before(job: Job, name: str, files: Iterable[str]) -> Iterator[tuple[Tab
                     filters=pc.field(source) == name,
                 )
                 yield table, merged
+
+
+def load(job: Job, one: Load) -> None:
+    """Hand on what waits of a day; what was loaded before and is gone is not missed. Raises
+    DependencyFailed."""
+    from connectors.bigquery.sink import BigQuerySink
+
+    sink, _ = sink_of(job, one.store)
+    assert isinstance(sink, BigQuerySink)
+    place = waiting(job, one.store)
+    found = (place.read(name) for name in one.files)
+    files = (pa.BufferReader(data) for data in found if data is not None)
+    sink.load_day(TABLES[one.table], one.day, files)
+    for name in one.files:
+        place.delete(name)
 
 
 def deliver_hour(job: Job, object_name: str, minutes: pa.Table) -> None:

@@ -1,4 +1,4 @@
-"""The four steps of a backfill as phases for a cluster without shuffles of its own: a phase is
+"""The steps of a backfill as phases for a cluster without shuffles of its own: a phase is
 numbered items, each done by any worker, any number of times, with the same outcome.
 
 The client puts them together between the phases. Verdicts wait in the spool, in one file a
@@ -16,6 +16,8 @@ import pyarrow as pa
 from connectors.archive import ArchiveObject
 from connectors.lake_compact import take_out
 from pipelines import ledger
+from pipelines.backfill_days import Load, loads
+from pipelines.backfill_stores import load
 from pipelines.job import Job, Scanned
 from pipelines.parcels import Parcels
 from pipelines.scan import scan
@@ -77,6 +79,8 @@ def run(job: Job, sources: Iterable[ArchiveObject], spread: Spread) -> dict[str,
             places |= settled.places
     minutes = sum(phase("minutes", sorted(hours)))
     for _ in phase("tidy", sorted(places)):
+        pass
+    for _ in phase("load", loads(job)):
         pass
     job.state.finish()
     return {**ledger.ledger(sums), "vehicle_minutes": minutes}
@@ -149,10 +153,16 @@ def tidy(job: Job, place: str, _: None) -> None:
     take_out(job.tables, place)
 
 
+def hand_on(job: Job, waiting: Load, _: None) -> None:
+    """Step 5 on one day of a table: stores that take whole days get its rows."""
+    load(job, waiting)
+
+
 PHASES: dict[str, Callable[[Job, Any, Any], Any]] = {
     "read": read,
     "judge": judge,
     "settle": settle,
     "minutes": minutes,
     "tidy": tidy,
+    "load": hand_on,
 }

@@ -1,0 +1,124 @@
+"""BigQuery gets a backfill's rows by whole days: it ends with the lake's, whatever came between."""
+
+from datetime import datetime
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from connectors.bigquery.settings import BigQuerySettings
+from connectors.files import DependencyFailed, S3Settings, folder
+from connectors.tables import MINUTES, TELEMETRY
+from pipelines import backfill_days
+from pipelines.backfill_days import loads, put_by
+from pipelines.job import Job
+from pipelines.phases import run
+from runners.config import Config
+from runners.request import job_of, listing_of, wanted_types
+from runners.stack.faults import Answer, FaultProxy
+from tests.connectors.bigquery.rows import many
+from tests.live.stores import by_key, in_bigquery
+from tests.pipelines.lakes import backfill, hour_of, subset
+from tests.pipelines.test_phases import Losing
+
+STORES = ("lake", "bigquery")
+TYPES = ("log", "boot", "gps")
+KEPT = [*(TELEMETRY[name] for name in TYPES), MINUTES]
+NO_STREAMS = "127.0.0.1:1"
+GPS = TELEMETRY["gps"]
+
+
+def settings_of(bigquery, dataset, **given):
+    """Settings of a store that can be reached by load jobs alone."""
+    reach = bigquery.settings | {"dataset": dataset, "storage_endpoint": NO_STREAMS}
+    return BigQuerySettings(**reach | {"max_retries": 3, "retry_backoff_ms": 10} | given)
+
+
+def config_of(store):
+    return Config(sinks={"bigquery": store.model_dump()})
+
+
+def in_lake(lake, table):
+    """All rows of a table by date and key."""
+    files = sorted(lake.glob(f"{table.name}/*/*/*.parquet"))
+    found = [pq.ParquetFile(file).read().select(table.columns.names) for file in files]
+    return by_key(table, pa.concat_tables(found).to_pylist())
+
+
+def differing(lake, store):
+    """Tables of which lake and store do not hold the same rows."""
+    return [t.name for t in KEPT if not in_lake(lake, t) == in_bigquery(store, t) != {}]
+
+
+def left(lake):
+    """What waits for stores still."""
+    return [path for path in (lake / "_state" / "days").rglob("*") if path.is_file()]
+
+
+@pytest.fixture(scope="module")
+def parts(fleet, tmp_path_factory):
+    """The archive cut in two: uploads of the second part have a say in those of the first."""
+    place = tmp_path_factory.mktemp("parts")
+    early = subset(fleet, place / "early", lambda name: hour_of(name) < "2024011600")
+    late = subset(fleet, place / "late", lambda name: hour_of(name) >= "2024011600")
+    return early, late
+
+
+def days_of(lake):
+    """Tables and dates that a lake has rows of."""
+    return {(table.name, key[0]) for table in KEPT for key in in_lake(lake, table)}
+
+
+def test_days_are_loaded_once_and_a_load_that_fails_is_made_up_for(
+    fleet, parts, tmp_path, bigquery
+):
+    lake, store = tmp_path / "lake", settings_of(bigquery, "days")
+    with FaultProxy(bigquery.address) as proxy:
+        through = store.model_copy(update={"api_endpoint": proxy.url})
+        into = {"config": config_of(through), "stores": STORES, "types": TYPES}
+        load = proxy.rule("POST", "/upload/")
+        backfill(fleet, lake, parts[1], **into)
+        assert load.seen == len(days_of(lake))
+        assert (differing(lake, store), left(lake)) == ([], [])
+        refusal = {"error": {"code": 403, "message": "no", "errors": [{"reason": "accessDenied"}]}}
+        proxy.rule("POST", "/upload/", Answer(403, orjson.dumps(refusal)))
+        with pytest.raises(DependencyFailed, match="403 accessDenied"):
+            backfill(fleet, lake, parts[0], **into)
+        assert left(lake)
+        proxy.clear()
+        backfill(fleet, lake, parts[0], **into)
+    assert (differing(lake, store), left(lake)) == ([], [])
+
+
+def test_phases_whose_workers_are_lost_load_the_same(fleet, parts, tmp_path, bigquery):
+    lake, store = tmp_path / "lake", settings_of(bigquery, "phased")
+    places = (str(parts[1]), str(fleet / "device_binding.csv"), str(lake), str(tmp_path / "spool"))
+    job = job_of(*places, wanted_types(TYPES), config_of(store), STORES)
+    listing = listing_of(job, None, None)
+    run(job, listing.objects, Losing(job, lambda phase, number: number % 2 == 0))
+    assert (differing(lake, store), left(lake)) == ([], [])
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A job into a store that is never asked."""
+    store = BigQuerySettings(project="test")
+    return Job("", "", str(tmp_path), "", stores=(store,))
+
+
+def test_rows_that_are_put_again_wait_once(job):
+    for _ in range(2):
+        put_by(job, job.stores[0], GPS, many(GPS, 5))
+    (one,) = loads(job)
+    assert (one.table, one.day, len(one.files)) == (GPS.name, datetime(2026, 1, 5).date(), 1)
+
+
+def test_a_day_that_is_too_large_for_one_load_is_cut_and_every_file_is_in_one(job, monkeypatch):
+    for start in range(0, 50, 10):
+        put_by(job, job.stores[0], GPS, many(GPS, 10, start=start))
+    ((_, size), *_) = folder(job.lake, S3Settings()).names()
+    monkeypatch.setattr(backfill_days, "LOAD_BYTES", 3 * size // 2)
+    found = [one.files for one in loads(job)]
+    assert sorted(map(len, found)) == [1, 2, 2]
+    assert len({name for files in found for name in files}) == 5
