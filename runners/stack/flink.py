@@ -32,6 +32,8 @@ JAVA_OPTIONS = " ".join(
         *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED.split()),
     ]
 )
+DIRECT_MB = 64
+"""Direct memory a slot, for what the JVM and the Python workers say to each other."""
 FIND_HOME = "import importlib.util as u; print(*u.find_spec('pyflink').submodule_search_locations)"
 
 
@@ -193,6 +195,7 @@ class Flink:
             "taskmanager.numberOfTaskSlots": self.slots,
             "taskmanager.memory.process.size": self.memory,
             "taskmanager.memory.jvm-metaspace.size": f"{self.metaspace_mb}m",
+            "taskmanager.memory.task.off-heap.size": f"{DIRECT_MB * self.slots}m",
             "python.executable": python,
             "python.client.executable": python,
             "execution.checkpointing.dir": self.checkpoints,

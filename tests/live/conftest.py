@@ -22,7 +22,8 @@ def servers():
     ports = {name: free_port(span) for name, span in spans.items()}
     with server_folder() as data:
         try:
-            yield up(data, default_cache(), Choice(ports=ports, memory="3072m", options=FLINK))
+            wanted = Choice(ports=ports, slots=8, memory="5120m", options=FLINK)
+            yield up(data, default_cache(), wanted)
         finally:
             down(data, default_cache(), wipe=True)
 

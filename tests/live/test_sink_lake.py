@@ -46,11 +46,12 @@ def differences(lake: Path, other: Path, *left_out: str) -> list[str]:
 
 
 def _rows(lake: Path, other: Path, table: str, names: Sequence[str]) -> list[tuple[str, tuple]]:
-    left_out = f"exclude ({', '.join(names)})" if names else ""
     places = [f"{one}/{table}/*/*/*.parquet" for one in (lake, other)]
     if not next((lake / table).glob("*/*/*.parquet"), None):
         return [(table, ("nothing there",))]
-    one = f"select * {left_out} from read_parquet(?)"
+    described = duckdb.execute("describe select * from read_parquet(?)", places[:1]).fetchall()
+    columns = ", ".join(f'"{column[0]}"' for column in described if column[0] not in names)
+    one = f"select {columns} from read_parquet(?)"
     found = []
     for name, pair in ((f"live {table}", places), (f"backfilled {table}", places[::-1])):
         found += [(name, r) for r in duckdb.execute(f"{one} except all {one}", pair).fetchmany(2)]
