@@ -8,6 +8,7 @@ until it keeps up again or `--patience` is over.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,7 @@ def main() -> int:
     try:
         ports = {name: free_port(span) for name, span in wanted.items()}
         servers = up(data, cache, Choice(ports=ports, memory="3072m"))
+        os.environ |= servers["s3"].environment
         settings = data / "odograph.yaml"
         given = yaml.safe_load(settings.read_text())
         given["sinks"] = {options.store: given["sinks"][options.store]}
