@@ -11,19 +11,20 @@ FLINK_READY := .venv-flink/.ready
 JAR := runners/flink/odograph-flink.jar
 JAVA_SOURCES := $(shell find runners/flink/java -name target -prune -o -type f -print)
 SINKS := $(wildcard tests/live/test_sink*.py)
-ON_SERVERS := tests/connectors tests/pipelines tests/runners tests/stack
+ON_SERVERS := tests/connectors tests/runners tests/stack
 DEMO_VEHICLES ?= 50
 DEMO_HOURS ?= 24
 
-.PHONY: help demo jar servers test test-core test-servers test-live test-long lint bench bench-live clean
+.PHONY: help demo jar servers test test-core test-servers test-sinks test-live test-long lint bench bench-live clean
 
 help:
 	@echo "make demo       simulate a fleet day, backfill it, draw it: demo/fleet_day.html"
 	@echo "make jar        the Java side of the Flink jobs: $(JAR)"
 	@echo "make servers    fetch what \`odograph stack up\` and the tests start"
-	@echo "make test       lint, types, then test-core, test-servers and test-live beside each other"
+	@echo "make test       lint, types, then test-core, -servers, -sinks and -live, three at a time"
 	@echo "make test-core  what needs few servers; the core again beside PyFlink"
-	@echo "make test-servers  connectors, sinks, backfills, commands and the stack on real servers"
+	@echo "make test-servers  connectors, commands and the stack on real servers"
+	@echo "make test-sinks    backfills, and the sinks on a real cluster"
 	@echo "make test-live  convert, aggregate and backfill on a real cluster, through faults"
 	@echo "make test-long  tests on servers that take minutes more"
 	@echo "make lint       ruff and mypy"
@@ -52,14 +53,17 @@ servers: $(READY) $(FLINK_READY)
 	$(BIN)/odograph stack fetch
 
 test: lint servers $(JAR)
-	$(MAKE) -j3 --output-sync=target test-core test-servers test-live
+	$(MAKE) -j3 --output-sync=target test-live test-servers test-core test-sinks
 
 test-core: servers $(JAR)
-	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(ON_SERVERS) tests/live)
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(ON_SERVERS) tests/pipelines tests/live)
 	$(FLINK_BIN)/python -m pytest -q -p no:cacheprovider tests/schemas tests/transforms
 
 test-servers: servers $(JAR)
-	$(BIN)/python -m pytest -q --durations=12 -m "not long" $(ON_SERVERS) $(SINKS)
+	$(BIN)/python -m pytest -q --durations=12 -m "not long" $(ON_SERVERS)
+
+test-sinks: servers $(JAR)
+	$(BIN)/python -m pytest -q --durations=12 -m "not long" tests/pipelines $(SINKS)
 
 test-live: servers $(JAR)
 	$(BIN)/python -u -m pytest -q --durations=12 -m "not long" $(addprefix --ignore=,$(SINKS)) tests/live
