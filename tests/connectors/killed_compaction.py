@@ -11,7 +11,7 @@ from connectors.files import Folder, S3Settings, folder
 from connectors.lake_compact import compact
 
 uri, step, endpoint, region = sys.argv[1:]
-replace, delete = Folder.replace, Folder.delete
+replace, delete = Folder.replace, Folder.delete_version
 deleted = itertools.count(1)
 
 
@@ -28,12 +28,12 @@ def replace_or_die(self: Folder, *args) -> str:
     return done
 
 
-def delete_or_die(self: Folder, name: str) -> None:
-    delete(self, name)
+def delete_or_die(self: Folder, name: str, version: str) -> None:
+    delete(self, name, version)
     if step == f"deleted {next(deleted)}":
         die()
 
 
-Folder.replace, Folder.delete = replace_or_die, delete_or_die
+Folder.replace, Folder.delete_version = replace_or_die, delete_or_die
 settings = S3Settings(endpoint=endpoint or None, region=region or None)
 compact(folder(uri, settings), date(2024, 2, 1), datetime(2024, 2, 1), 1 << 20)

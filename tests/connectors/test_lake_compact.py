@@ -203,6 +203,20 @@ def test_a_source_written_again_meanwhile_is_kept(lake, monkeypatch):
     assert seen(lake) == plainly(lake) == expected({10: "b"})
 
 
+def test_a_source_written_between_the_look_at_it_and_its_deletion_stays(lake, monkeypatch):
+    delete, told = type(lake).delete_version, iter([True])
+
+    def slow(self, name, version):
+        if name.endswith(lake_name(10)) and next(told, False):
+            write(self, 10, text="b")
+        delete(self, name, version)
+
+    monkeypatch.setattr(type(lake), "delete_version", slow)
+    run(lake)
+    monkeypatch.undo()
+    assert seen(lake) == expected({10: "b"})
+
+
 def test_a_source_deleted_meanwhile_does_not_come_back(lake, monkeypatch):
     replace = type(lake).replace
 

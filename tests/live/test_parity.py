@@ -19,7 +19,7 @@ NEVER_LATE = pytest.mark.settings(stream={"lateness_hours": 1_000_000})
 
 @NEVER_LATE
 def test_a_day_with_every_misbehaviour_live_equals_the_batch(fleet, tmp_path):
-    fleet.simulate(tmp_path / "day", "--vehicles", 8, "--hours", 24, "--misbehave", "all")
+    fleet.simulate(tmp_path / "day", "--vehicles", 6, "--hours", 24, "--misbehave", "all")
     batch = fleet.batch()
     fleet.submit("convert")
     fleet.submit("aggregate", "--parallelism", 2)

@@ -126,6 +126,7 @@ def test_a_corrected_object_leaves_nothing_of_the_old_one(fleet, tmp_path):
     assert differences(tmp_path / "fresh", tmp_path / "lake") == []
 
 
+@pytest.mark.long
 def test_types_one_after_the_other_are_as_all(fleet, tmp_path):
     """A topic may carry several types: a run for one leaves what the lake has of another."""
     archive = tmp_path / "archive"
