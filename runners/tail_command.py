@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from datetime import datetime
 from typing import Any
 
@@ -15,12 +16,17 @@ from connectors.kafka_read import read_range
 from connectors.registry import RegistrySchemas
 from runners.config import Config, load_config
 
+LOOK_S = 1.0
+
 
 @click.command("tail")
 @click.argument("topic")
 @click.option("--config", "path", required=True, type=click.Path(dir_okay=False), help="YAML.")
 @click.option("-n", "count", default=5, show_default=True, type=click.IntRange(min=1))
-def tail(topic: str, path: str, count: int) -> None:
+@click.option(
+    "--wait-s", default=60.0, show_default=True, help="Wait so long for a first message to come."
+)
+def tail(topic: str, path: str, count: int, wait_s: float) -> None:
     """Print the newest committed messages of TOPIC, one JSON object a line, oldest first.
 
     Avro is decoded by the registry's schemas; positions, plates and phone numbers are shown as
@@ -28,7 +34,10 @@ def tail(topic: str, path: str, count: int) -> None:
     """
     config = load_config(path)
     schemas = RegistrySchemas(config.registry)
-    for row in newest(config, topic, count):
+    deadline = time.monotonic() + wait_s
+    while not (rows := newest(config, topic, count)) and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+    for row in rows:
         value = row["value"]
         shown = {
             "partition": row["partition"],

@@ -1,12 +1,16 @@
 """`odograph topics` and `odograph schemas register` as people and scripts meet them."""
 
+import json
 import secrets
 import sys
+import threading
 from functools import partial
 
 import pytest
 import requests
 import yaml
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
 import runners.command as command
 from connectors import registration
@@ -120,3 +124,18 @@ def test_no_registry_and_an_unreachable_one_are_told_apart(odograph, monkeypatch
     monkeypatch.setattr("connectors.registration.FIRST_ANSWER_S", 0.5)
     code, _, err = odograph("schemas", "register", "--registry", "http://127.0.0.1:1")
     assert code == 3 and "127.0.0.1:1" in err and len(err.splitlines()) == 1
+
+
+def test_tail_waits_for_a_first_message_and_no_longer(odograph, empty, config):
+    topic = f"tailed-{secrets.token_hex(4)}"
+    admin = AdminClient({"bootstrap.servers": empty.address})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result()
+    path = config(kafka={"bootstrap": empty.address})
+    words = ("topics", "tail", topic, "-n", 1, "--config", path, "--wait-s")
+    assert odograph(*words, 0) == (0, "", "")
+    producer = Producer({"bootstrap.servers": empty.address})
+    later = threading.Timer(2, lambda: (producer.produce(topic, "one", "key"), producer.flush()))
+    later.start()
+    code, out, err = odograph(*words, 300)
+    later.join()
+    assert (code, err) == (0, "") and json.loads(out)["value"] == "one"
