@@ -68,20 +68,18 @@ def replace(path: str, data: pa.Buffer | bytes, replaced: str | None, lock: str)
 
 
 def delete(path: str, deleted: str, lock: str) -> None:
-    """Delete a version of a file, against writers as `replace` is. Raises FileNotFoundError where
-    there is none, Changed where another version is there."""
-    with _while(path, deleted, lock):
-        os.unlink(path)
+    """Delete a version of a file, against writers as `replace` is; nothing happens when there is
+    no file. Raises Changed where another version is there."""
+    if version(path) is not None:
+        with _while(path, deleted, lock):
+            os.unlink(path)
 
 
 @contextmanager
 def _while(path: str, expected: str | None, lock: str) -> Iterator[None]:
     with open(lock, "a", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        found = version(path)
-        if found is None and expected is not None:
-            raise FileNotFoundError(path)
-        if found != expected:
+        if version(path) != expected:
             raise Changed(f"{path} is not what it was")
         yield
 

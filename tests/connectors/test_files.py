@@ -63,6 +63,8 @@ def test_a_file_is_replaced_and_deleted_only_where_it_is_what_was_read(place):
     assert place.read_version("one") == (b"after!", second)
     place.delete_version("one", second)
     place.delete_version("one", second)
+    with pytest.raises(Changed):
+        place.replace("one", b"before", second)
     assert place.version("one") is None
 
 
