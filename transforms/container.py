@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import fastavro
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from fastavro.types import Schema
 
 from transforms import decode_avro, raw
 from transforms.decode import Decoder, Part, avro_uploads, finish
@@ -26,7 +26,7 @@ class Block:
     first_line: int
     count: int
     data: bytes
-    writer: dict[str, Any]
+    writer: Schema
 
 
 def _placed(block: Block, values: list[bytes]) -> pa.RecordBatch:
@@ -72,10 +72,12 @@ def _datums(block: Block) -> tuple[list[bytes], bytes, str]:
 def decode_block(block: Block, decoder: Decoder) -> Outcome[list[Uploads]]:
     """Uploads of a container block. Where a record cannot be read, the place of the next one is
     unknown: it and the rest of the block are one dead letter."""
-    message_type = decode_avro.message_type_of(block.writer)
+    writer = block.writer
+    record = writer if isinstance(writer, dict) and writer.get("type") == "record" else {}
+    message_type = decode_avro.message_type_of(record)
     limit = decoder.bounds.max_dead_letter_bytes
     if message_type is None:
-        refusal = Refusal(0, "UNKNOWN_TYPE", f"record {block.writer.get('name')} is no message")
+        refusal = Refusal(0, "UNKNOWN_TYPE", f"record {record.get('name')} is no message")
         return Outcome([], dead_letters(_placed(block, [block.data]), [refusal], "DECODE", limit))
     items = _native(block)
     if items is not None:

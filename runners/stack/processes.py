@@ -171,7 +171,9 @@ def _free(port: int) -> bool:
 def _by_whom(port: int) -> str:
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+            here = connection.laddr and connection.laddr.port == port
+            # without a right to look at it, it has no pid, and Process(None) would be ourselves
+            if here and connection.status == psutil.CONN_LISTEN and connection.pid is not None:
                 return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
     except (psutil.Error, OSError, TypeError):
         pass

@@ -131,6 +131,17 @@ def test_a_taken_port_is_named_with_who_has_it():
         assert answers(port)
 
 
+def test_nobody_is_named_who_has_a_taken_port_where_we_may_not_see_them(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        hidden = [one._replace(pid=None) for one in psutil.net_connections("tcp")]
+        monkeypatch.setattr(psutil, "net_connections", lambda kind: hidden)
+        with pytest.raises(BadArguments, match=rf"kafka: port {port} is taken; stop"):
+            require_free("kafka", port, 1)
+
+
 def test_a_free_port_is_free_with_its_neighbours():
     first = free_port(3)
     require_free("flink", first, 3)

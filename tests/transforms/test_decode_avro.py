@@ -363,6 +363,20 @@ def test_m18_a_container_of_no_message_is_a_dead_letter():
     assert facts.errors == ["UNKNOWN_TYPE"]
 
 
+@pytest.mark.parametrize(
+    "writer",
+    [
+        "string",
+        ["null", LOG],
+        {"type": "array", "items": LOG},
+        {"type": "enum", "name": "MessageLog", "symbols": ["A"]},
+    ],
+)
+def test_m18_a_container_of_no_records_is_a_dead_letter(writer):
+    facts = run(block(writer, [b"\x02a"]))
+    assert facts.errors == ["UNKNOWN_TYPE"]
+
+
 def test_m15_numbers_that_are_none_are_null():
     nan, infinite = float("nan"), float("inf")
     facts = facts_of(frames([
