@@ -36,6 +36,20 @@ class Load:
     files: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Files:
+    """Files of a folder, opened each time anew; those that are gone are left out."""
+
+    place: Folder
+    names: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[pa.BufferReader]:
+        for name in self.names:
+            data = self.place.read(name)
+            if data is not None:
+                yield pa.BufferReader(data)
+
+
 def takes_days(store: DeliverySettings) -> bool:
     """Whether a store is given whole days."""
     return isinstance(store, BigQuerySettings)

@@ -20,7 +20,8 @@ from connectors.lake import TableWriter
 from connectors.lake_merged import SOURCE, is_merged
 from connectors.sink import DeliverySettings, Sink
 from connectors.tables import MINUTES, TABLES, Table, revision
-from pipelines.backfill_days import Load, put_by, takes_days, waiting
+from pipelines.backfill_days import Files, Load, put_by, takes_days, waiting
+from pipelines.day_letters import tell
 from pipelines.job import Job
 from pipelines.live import Live
 from pipelines.store_rows import gone_rows, revised
@@ -124,16 +125,16 @@ def rows_before(job: Job, name: str, files: Iterable[str]) -> Iterator[tuple[Tab
 
 
 def load(job: Job, one: Load) -> None:
-    """Hand on what waits of a day; what was loaded before and is gone is not missed. Raises
-    DependencyFailed."""
+    """Hand on what waits of a day; what was loaded before and is gone is not missed. Rows that the
+    store will never take become dead letters of the lake. Raises DependencyFailed."""
     from connectors.bigquery.sink import BigQuerySink
 
     sink, _ = sink_of(job, one.store)
     assert isinstance(sink, BigQuerySink)
     place = waiting(job, one.store)
-    found = (place.read(name) for name in one.files)
-    files = (pa.BufferReader(data) for data in found if data is not None)
-    sink.load_day(TABLES[one.table], one.day, files)
+    files = Files(place, one.files)
+    written = sink.load_day(TABLES[one.table], one.day, files)
+    tell(job, one, files, written.refused)
     for name in one.files:
         place.delete(name)
 

@@ -50,6 +50,9 @@ PASSING_REASONS = frozenset(
 _MAY_NOT_EXIST = "may not exist"
 _BUFFERED = "streaming buffer"
 _CONCURRENT = "could not serialize access"
+_OF_ROWS = frozenset({"invalid", "invalidQuery"})
+_OF_COLUMNS = "provided schema"
+_TOO_LARGE = "row that is too large"
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,10 @@ class Exists(Exception):
 
 class Buffered(Exception):
     """Rows were streamed a short while ago, and no statement may change them yet."""
+
+
+class RowsRefused(DependencyFailed):
+    """A job took no row because of what is in some of them, and names none."""
 
 
 def of_append(response: Any) -> Answer:
@@ -124,7 +131,15 @@ def of_rest(error: Exception, doing: str) -> Exception:
 
 
 def of_job(reason: str, words: str) -> Exception:
-    """What a job that failed is to who waited for it: Passing, Buffered or DependencyFailed."""
+    """What a job that failed is to who waited for it: Passing, Buffered, RowsRefused or
+    DependencyFailed."""
+    meant = _of_reason(reason, words)
+    said = words.lower()
+    of_rows = (reason in _OF_ROWS and _OF_COLUMNS not in said) or _TOO_LARGE in said
+    return RowsRefused(words) if of_rows and isinstance(meant, DependencyFailed) else meant
+
+
+def _of_reason(reason: str, words: str) -> Exception:
     if _BUFFERED in words.lower():
         return Buffered(words)
     passes = reason in PASSING_REASONS or _CONCURRENT in words.lower()
@@ -143,7 +158,7 @@ def _of_http(error: exceptions.GoogleAPICallError, doing: str) -> Exception:
         return Passing(words)
     if code in (401, 403):
         return DependencyFailed(f"{words}; grant it, or use other credentials")
-    return of_job(reason, words)
+    return _of_reason(reason, words)
 
 
 def _name(code: int) -> str:

@@ -17,7 +17,7 @@ _TRIES = 1_000
 def run_once(rest: Rest, name: str, location: str | None, start: Callable[[str], Any]) -> None:
     """Start the job, given its id, or find the one that was started, and wait for its end. A job
     that failed has used up its id, so that the next has a number more. Raises Passing, Missing,
-    Buffered, DependencyFailed."""
+    Buffered, RowsRefused, DependencyFailed."""
     for number in range(_TRIES):
         started, job = _job(rest, f"{name}-{number}", location, start)
         error = rest.end_of(job)

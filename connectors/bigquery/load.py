@@ -24,16 +24,14 @@ from connectors.tables import GONE, REVISION, Table
 BATCH_ROWS = 64_000
 
 
-def load_day(
-    dataset: Dataset, table: Table, day: date, files: Iterable[Any], revision: int
+def load_rows(
+    dataset: Dataset, table: Table, day: date, rows_of_day: Iterable[pa.Table]
 ) -> tuple[int, int]:
-    """Append the rows of `day` (UTC) in Parquet `files` (paths or what pyarrow opens) and return
-    rows and bytes; files with columns of `table` get `revision` and are not gone, files of
-    `table.revised` keep theirs. Nothing is loaded that was loaded before. Raises
-    DependencyFailed."""
+    """Append rows (`table.revised`) of one UTC day and return how many they are and their bytes.
+    Nothing is loaded that was loaded before. Raises RowsRefused, DependencyFailed."""
     dataset.ensure(table)
     with tempfile.TemporaryFile() as content:
-        rows = _write(content, dataset, table, _rows_of(table, day, files, revision))
+        rows = _write(content, dataset, table, rows_of_day)
         size = content.tell()
         if not rows:
             return 0, 0
@@ -43,7 +41,9 @@ def load_day(
     return rows, size
 
 
-def _rows_of(table: Table, day: date, files: Iterable[Any], revision: int) -> Iterator[pa.Table]:
+def rows_of(table: Table, day: date, files: Iterable[Any], revision: int) -> Iterator[pa.Table]:
+    """Rows of `day` (UTC) in Parquet `files` (paths or what pyarrow opens). Files with columns of
+    `table` get `revision` and are not gone, files of `table.revised` keep theirs."""
     for file in files:
         for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS):
             rows = pa.Table.from_batches([batch])
@@ -63,7 +63,7 @@ def _revised(table: Table, rows: pa.Table, revision: int) -> pa.Table:
     return pa.table(columns, schema=table.revised)
 
 
-def _write(content: IO[bytes], dataset: Dataset, table: Table, rows: Iterator[pa.Table]) -> int:
+def _write(content: IO[bytes], dataset: Dataset, table: Table, rows: Iterable[pa.Table]) -> int:
     """As one Parquet file with the columns in the table's order; returns how many rows."""
     order = [field.name for field in dataset.there(table).schema]
     schema = shape.sent_schema(table)

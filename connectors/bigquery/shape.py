@@ -54,7 +54,7 @@ def sent(table: Table, rows: pa.Table) -> pa.RecordBatch:
 
 def unstreamable(batch: pa.RecordBatch, today: date) -> dict[int, str]:
     """Rows of `sent` that BigQuery takes by load jobs alone, by number, and why."""
-    first, last = today - timedelta(DAYS_BACK), today + timedelta(DAYS_AHEAD)
+    first, last = _streamed(today)
     dates = batch.column(DATE.name)
     outside = pc.or_(pc.less(dates, first), pc.greater(dates, last))
     return {
@@ -62,6 +62,16 @@ def unstreamable(batch: pa.RecordBatch, today: date) -> dict[int, str]:
         "BigQuery streams into; load the day"
         for number in np.asarray(outside).nonzero()[0]
     }
+
+
+def streams_into(day: date, today: date) -> bool:
+    """Whether BigQuery takes rows of `day` by other ways than load jobs."""
+    first, last = _streamed(today)
+    return first <= day <= last
+
+
+def _streamed(today: date) -> tuple[date, date]:
+    return today - timedelta(DAYS_BACK), today + timedelta(DAYS_AHEAD)
 
 
 def with_values(column: pa.ListArray, values: pa.Array) -> pa.ListArray:

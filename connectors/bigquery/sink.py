@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -12,18 +13,22 @@ import numpy as np
 import pyarrow as pa
 
 from connectors.bigquery import shape
+from connectors.bigquery.answers import RowsRefused
 from connectors.bigquery.append import Append, Doubt
 from connectors.bigquery.compact import compact
 from connectors.bigquery.connection import Connection, stream_of
 from connectors.bigquery.dataset import Dataset
 from connectors.bigquery.insert import Insert
-from connectors.bigquery.load import load_day
+from connectors.bigquery.load import load_rows, rows_of
+from connectors.bigquery.one_by_one import load_by_halves, pieces, together
 from connectors.bigquery.reach import Rest, storage_channel
 from connectors.bigquery.settings import BigQuerySettings
 from connectors.sink import Written, refused
 from connectors.tables import FIRST_LOOK, Table
+from transforms.outcome import no_dead
 
 NAME = "bigquery"
+_LOG = logging.getLogger(__name__)
 
 
 class BigQuerySink:
@@ -70,10 +75,21 @@ class BigQuerySink:
 
     def load_day(
         self, table: Table, day: date, files: Iterable[Any], revision: int = FIRST_LOOK
-    ) -> tuple[int, int]:
-        """Append a whole UTC day from Parquet files by a load job and return rows and bytes; the
-        same content is loaded once, however often this is called. Raises DependencyFailed."""
-        return load_day(self.dataset, table, day, files, revision)
+    ) -> Written:
+        """Append a whole UTC day from Parquet files by a load job; the same content is loaded once,
+        however often this is called. Where BigQuery refuses the job for what is in some rows, they
+        are written as by `write`, which names those; where it does not stream into that day, the
+        job is cut in halves until it is one row. Raises DependencyFailed."""
+        files = list(files) if isinstance(files, Iterator) else files
+        try:
+            loaded = load_rows(self.dataset, table, day, rows_of(table, day, files, revision))
+            return Written(*loaded, 0, no_dead())
+        except RowsRefused as error:
+            _LOG.warning("%s; rows that are not at fault are written without the others", error)
+        parts = pieces(rows_of(table, day, files, revision))
+        if shape.streams_into(day, datetime.now(UTC).date()):
+            return together(self.write(table, part) for part in parts)
+        return load_by_halves(self.dataset, NAME, table, day, parts)
 
     def compact(self, table: Table, day: date) -> bool:
         """Leave one row a key of that UTC day; rows that come meanwhile stay. False where that is

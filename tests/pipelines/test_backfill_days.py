@@ -4,6 +4,7 @@ from datetime import datetime
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,8 +20,12 @@ from pipelines.phases import run
 from runners.config import Config
 from runners.request import job_of, listing_of, wanted_types
 from runners.simulation import simulate
-from runners.stack.faults import Answer, FaultProxy
+from runners.stack import faults as http
+from runners.stack.faults import FaultProxy
+from runners.stack.grpc_faults import Answer, GrpcFaultProxy
 from tests.connectors.bigquery.rows import many
+from tests.connectors.bigquery.test_faults import APPEND, Judge
+from tests.connectors.bigquery.test_refused_days import NO_ROW, failed
 from tests.pipelines.lakes import backfill, hour_of, subset
 from tests.pipelines.test_phases import Losing
 
@@ -121,13 +126,54 @@ def test_days_are_loaded_once_and_a_load_that_fails_is_made_up_for(
         assert load.seen == len(days_of(lake))
         assert (differing(lake, store), left(lake)) == ([], [])
         refusal = {"error": {"code": 403, "message": "no", "errors": [{"reason": "accessDenied"}]}}
-        proxy.rule("POST", "/upload/", Answer(403, orjson.dumps(refusal)))
+        proxy.rule("POST", "/upload/", http.Answer(403, orjson.dumps(refusal)))
         with pytest.raises(DependencyFailed, match="403 accessDenied"):
             backfill(fleet, lake, parts[0], **into)
         assert left(lake)
         proxy.clear()
         backfill(fleet, lake, parts[0], **into)
     assert (differing(lake, store), left(lake)) == ([], [])
+
+
+def letters_in(lake):
+    """The dead letters of rows that a store refused, by key of the row; none twice."""
+    files = sorted(lake.glob("dead_letters/*/*/*+refused.parquet"))
+    found = [one for file in files for one in pq.ParquetFile(file).read().to_pylist()]
+    rows = [orjson.loads(one["raw_value"]) for one in found]
+    by_key = {
+        (row["message_id"], row["sample_idx"]): one for row, one in zip(rows, found, strict=True)
+    }
+    assert len(by_key) == len(found)
+    return by_key
+
+
+def test_rows_that_a_load_is_refused_for_are_dead_letters_until_the_store_takes_them(
+    fleet, parts, tmp_path, bigquery
+):
+    lake = tmp_path / "lake"
+    with FaultProxy(bigquery.address) as rest, GrpcFaultProxy(bigquery.storage) as storage:
+        reach = {"api_endpoint": rest.url, "storage_endpoint": storage.address}
+        store = settings_of(bigquery, "refusing", **reach)
+        into = {"config": config_of(store), "stores": STORES, "types": ("gps",)}
+        rest.rule("PUT", "/upload/", failed("invalid", NO_ROW))
+        storage.rule(APPEND, Answer(Judge(column="sample_idx", bad=7)))
+        for _ in range(2):
+            backfill(fleet, lake, parts[1], **into)
+            gps = in_lake(lake, GPS)
+            at_fault = gps.filter(pc.equal(gps["sample_idx"], 7)).to_pylist()
+            letters = letters_in(lake)
+            assert {key: one["source_offset"] for key, one in letters.items()} == {
+                (row["message_id"], 7): row["offset"] for row in at_fault
+            }
+            assert {(one["stage"], one["error_message"]) for one in letters.values()} == {
+                ("SINK", "bigquery: no such fix")
+            }
+            assert in_bigquery(store, GPS) == gps.filter(pc.not_equal(gps["sample_idx"], 7))
+            assert left(lake) == []
+        rest.clear()
+        backfill(fleet, lake, parts[1], **into)
+        assert in_bigquery(store, GPS) == in_lake(lake, GPS)
+    assert (letters_in(lake), left(lake)) == ({}, [])
 
 
 def test_phases_whose_workers_are_lost_load_the_same_and_what_a_killed_run_left(

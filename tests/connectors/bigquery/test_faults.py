@@ -54,10 +54,10 @@ def always(*given, **named):
 
 
 class Judge:
-    """Answers as BigQuery does that does not like some rows, by their fix_type."""
+    """Answers as BigQuery does that does not like some rows, by the value of a column."""
 
-    def __init__(self, named=True):
-        self.named, self.schema = named, None
+    def __init__(self, named=True, column="fix_type", bad="BAD"):
+        self.named, self.column, self.value, self.schema = named, column, bad, None
 
     def __call__(self, message):
         request = Request.FromString(message)
@@ -66,8 +66,9 @@ class Judge:
             self.schema = pa.ipc.read_schema(buffer)
         data = pa.py_buffer(request.arrow_rows.rows.serialized_record_batch)
         batch = pa.ipc.read_record_batch(data, self.schema)
-        fixes = batch.column("fix_type").to_pylist()
-        bad = [(index, "no such fix") for index, fix in enumerate(fixes) if fix == "BAD"]
+        known = self.column in batch.schema.names
+        values = batch.column(self.column).to_pylist() if known else []
+        bad = [(index, "no such fix") for index, one in enumerate(values) if one == self.value]
         words = "Errors found while processing rows"
         return said(3, words, rows=bad if self.named else ()) if bad else None
 

@@ -32,7 +32,7 @@ def test_a_job_is_looked_for_where_its_table_lies(place, day):
     place.rest.rule("GET", TABLE, http.Rewrite(elsewhere))
     place.rest.rule("GET", NOWHERE, refusal(404, "notFound", "not found: job"))
     for _ in range(2):
-        assert sink.load_day(GPS, DAY, day)[0] == 10
+        assert sink.load_day(GPS, DAY, day).rows == 10
     assert place.count(GPS) == 10
 
 
@@ -40,7 +40,7 @@ def test_a_job_that_is_there_but_not_found_yet_is_waited_for(place, day):
     sink = place.sink(GPS)
     sink.load_day(GPS, DAY, day)
     rule = place.rest.rule("GET", LOOK, refusal(404, "notFound", "not found: job"), times=2)
-    assert sink.load_day(GPS, DAY, day)[0] == 10
+    assert sink.load_day(GPS, DAY, day).rows == 10
     assert (rule.struck, place.count(GPS)) == (2, 10)
 
 
@@ -49,7 +49,7 @@ def test_a_day_is_loaded_through_trouble_with_its_table(place, day, request_numb
     sink = place.sink(GPS)
     trouble = refusal(503, "backendError")
     rule = place.rest.rule("GET", TABLE, trouble, first=request_number, times=1)
-    assert sink.load_day(GPS, DAY, day)[0] == 10
+    assert sink.load_day(GPS, DAY, day).rows == 10
     assert (rule.struck, place.count(GPS)) == (1, 10)
 
 

@@ -131,7 +131,7 @@ def test_null_elements_of_lists_do_not_fail_a_days_load(place, tmp_path):
     sink = place.sink(LOG)
     rows, kept = lists_with_nulls()
     pq.write_table(rows, tmp_path / "day")
-    assert sink.load_day(LOG, DAY, [tmp_path / "day"])[0] == len(WITH_NULLS)
+    assert sink.load_day(LOG, DAY, [tmp_path / "day"]).rows == len(WITH_NULLS)
     assert place.latest(LOG) == kept
 
 

@@ -160,7 +160,7 @@ def test_a_day_is_loaded_once_and_yields_to_what_is_known_better(place, tmp_path
         pq.write_table(rows, tmp_path / name)
     for _ in range(2):
         loaded = sink.load_day(GPS, DAY, [tmp_path / "a", tmp_path / "b"], revision=5)
-        assert loaded[0] == 10
+        assert loaded.rows == 10
     assert place.count(GPS) == 11
     assert place.latest(GPS) == latest(GPS, [*given, better])
 

@@ -1,0 +1,72 @@
+"""Rows of a day whose load job was refused: those that are at fault are named, the others kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+
+import pyarrow as pa
+
+from connectors.bigquery.answers import RowsRefused
+from connectors.bigquery.append import UNNAMED
+from connectors.bigquery.dataset import Dataset
+from connectors.bigquery.load import load_rows
+from connectors.files import DependencyFailed
+from connectors.sink import Written, refused
+from connectors.tables import Table
+from transforms.outcome import DEAD_SCHEMA, no_dead
+
+PIECE_ROWS = 250_000
+
+
+def pieces(rows: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of about PIECE_ROWS."""
+    waiting: list[pa.Table] = []
+    for part in rows:
+        waiting.append(part)
+        if sum(one.num_rows for one in waiting) >= PIECE_ROWS:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def together(parts: Iterable[Written]) -> Written:
+    """What became of rows that were written in parts."""
+    done = list(parts)
+    letters = pa.Table.from_batches([one.refused for one in done], DEAD_SCHEMA).combine_chunks()
+    return Written(
+        sum(one.rows for one in done),
+        sum(one.size for one in done),
+        sum(one.retries for one in done),
+        next(iter(letters.to_batches()), no_dead()),
+    )
+
+
+def load_by_halves(
+    dataset: Dataset, store: str, table: Table, day: date, parts: Iterable[pa.Table]
+) -> Written:
+    """Load each part, and the halves of one that is refused, down to single rows, which are dead
+    letters of `store`. Raises DependencyFailed, also where UNNAMED rows are refused and none was
+    kept, for then it is not the rows."""
+    waiting = iter(parts)
+    halves: list[pa.Table] = []
+    done: list[Written] = []
+    kept = alone = 0
+    while (rows := halves.pop() if halves else next(waiting, None)) is not None:
+        try:
+            done.append(Written(*load_rows(dataset, table, day, [rows]), 0, no_dead()))
+            kept += done[-1].rows
+        except RowsRefused as error:
+            middle = rows.num_rows // 2
+            if middle:
+                halves += [rows.slice(middle), rows.slice(0, middle)]
+                continue
+            done.append(Written(0, 0, 0, refused(store, table, rows, [str(error)])))
+            alone += 1
+            if alone >= UNNAMED and not kept:
+                raise DependencyFailed(
+                    f"{alone} rows of {day} were refused, each in a job of its own, and none was "
+                    f"kept: {error}; compare the table's columns with connectors/tables.py"
+                ) from error
+    return together(done)
