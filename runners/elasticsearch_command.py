@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def elasticsearch() -> None:
-    """Index templates and daily indices in Elasticsearch."""
+    """Index templates and indices in Elasticsearch."""
 
 
 def _config_option(command: click.decorators.FC) -> click.decorators.FC:
@@ -29,7 +29,8 @@ def _config_option(command: click.decorators.FC) -> click.decorators.FC:
 @elasticsearch.command("prepare")
 @_config_option
 def prepare(path: str) -> None:
-    """Put the index templates, the index of vehicles, and new fields into existing indices.
+    """Put the index templates, the index of vehicles, and new fields into existing indices; with
+    index_by: rollover, first generations.
 
     The sink does the same when it starts; where there is all of it, nothing changes.
     """
@@ -53,7 +54,9 @@ def prepare(path: str) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 def prune(path: str, keep_days: int | None, dry_run: bool) -> None:
-    """Delete daily indices of more than KEEP_DAYS days ago (UTC), by the date in their names."""
+    """Delete daily indices of more than KEEP_DAYS days ago (UTC), by the date in their names.
+    Generations (index_by: rollover) stay.
+    """
     from connectors.elasticsearch.connection import connect
     from connectors.elasticsearch.prune import delete, old
     from connectors.tables import TABLES
@@ -76,6 +79,10 @@ def prune(path: str, keep_days: int | None, dry_run: bool) -> None:
     for name in names:
         click.echo(name)
     click.echo(f"{len(names)} indices {'would be ' if dry_run else ''}deleted")
+    if settings.index_by == "rollover":
+        click.echo(
+            "generations stay: sinks.elasticsearch.lifecycle_policy is what deletes them", err=True
+        )
 
 
 def _meant(path: str) -> ElasticsearchSettings:

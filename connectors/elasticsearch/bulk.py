@@ -27,9 +27,12 @@ ABOUT_THE_ROW = {
     "strict_dynamic_mapping_exception",
 }
 NOT_ABOUT_IT = ("no write index is defined", "number of documents in the index cannot exceed")
+INDEX_GONE = "index_not_found_exception"
 ADVICE = {
     "cluster_block_exception": "its disk may be full: free space, then lift the block",
     "index_closed_exception": "open the index, or prune it",
+    INDEX_GONE: "let action.auto_create_index allow it; an index of rollover comes back by "
+    "`odograph elasticsearch prepare`",
     "security_exception": "check what sinks.elasticsearch.api_key or user may do",
     "validation_exception": "the cluster takes no more indices: prune, or raise its limits",
 }
@@ -39,19 +42,22 @@ ADVICE = {
 class Delivery:
     """`lines` on their way, one a row (see documents.lines). `refused` has the reason of each row
     that was, by place; `conflicts` the places of rows whose condition did not hold, which for rows
-    with a version means that the store has it or a later one; `size` bytes were sent, before
-    compression; `retries` were repeats."""
+    with a version means that the store has it or a later one; `lost` those of rows whose index is
+    gone and which may go to the index `newest` instead; `size` bytes were sent, before compression;
+    `retries` were repeats."""
 
     connection: Connection
     lines: pa.LargeStringArray
+    newest: str | None = None
     refused: dict[int, str] = field(default_factory=dict)
     conflicts: set[int] = field(default_factory=set)
+    lost: set[int] = field(default_factory=set)
     size: int = 0
     retries: int = 0
     _open: np.ndarray = field(default_factory=lambda: np.arange(0))
 
     def deliver(self) -> None:
-        """Until all rows are taken or refused. Raises DependencyFailed."""
+        """Until all rows are taken, refused or lost. Raises DependencyFailed."""
         self._open = np.arange(len(self.lines))
         patiently(self.connection.settings, self._attempt, self._repeated)
 
@@ -106,6 +112,9 @@ class Delivery:
                 self.conflicts.add(int(place))
                 continue
             kind, reason = error.get("type", ""), _reason(error)
+            if kind == INDEX_GONE and self.newest not in (None, self._index(place)):
+                self.lost.add(int(place))
+                continue
             if status == 400 and kind in ABOUT_THE_ROW and not reason.startswith(NOT_ABOUT_IT):
                 self.refused[int(place)] = f"{kind}: {reason}"
                 continue

@@ -10,6 +10,7 @@ from connectors.tables import GONE, REVISION, Table
 
 LATITUDE, LONGITUDE, LOCATION = "lat_deg", "lon_deg", "location"
 LONGEST_ID = 512
+DAY_LENGTH = len("YYYY.MM.DD")
 _NULLS = r',"[A-Za-z0-9_]+":null'
 _LINES = pl.CompatLevel.oldest()
 
@@ -28,18 +29,30 @@ def locations(columns: pa.Schema) -> dict[str, tuple[str, str]]:
 
 
 def index_base(prefix: str, table: Table) -> str:
-    """What the names of a table's daily indices begin with: `base-YYYY.MM.DD` is one."""
+    """The alias of a table's indices, which their names begin with: `base-YYYY.MM.DD` is that of a
+    day."""
     return f"{prefix}{table.name.replace('_', '-')}"
 
 
-def lines(prefix: str, table: Table, rows: pa.Table) -> pa.LargeStringArray:
+def by_day(base: str, table: Table) -> tuple[pl.Expr, pl.Expr]:
+    """The daily index and the `_id` of rows whose instants are texts."""
+    day = pl.col(table.time).str.slice(0, DAY_LENGTH).str.replace_all("-", ".")
+    return pl.lit(f"{base}-") + day, pl.concat_str(table.key, separator="-")
+
+
+def lines(
+    prefix: str, table: Table, rows: pa.Table, places: pl.DataFrame | None = None
+) -> pa.LargeStringArray:
     """What `_bulk` takes for each row: an index action and the document, or a delete action. Rows
-    are of `table.revised`; a row's version is its revision."""
+    are of `table.revised`; a row's version is its revision. `places` has the `_index` and `_id` of
+    each; without, a row lies in the index of its day."""
     frame = frame_of(table.columns, rows)
     own = [name for name in frame.columns if name != GONE.name]
-    base = index_base(prefix, table)
-    index = pl.lit(f"{base}-") + pl.col(table.time).str.slice(0, 10).str.replace_all("-", ".")
-    key = pl.concat_str(table.key, separator="-")
+    if places is None:
+        index, key = by_day(index_base(prefix, table), table)
+    else:
+        frame = frame.hstack(places)
+        index, key = pl.col("_index"), pl.col("_id")
     action = _object(
         _index=index, _id=key, version=pl.col(REVISION.name), version_type=pl.lit("external")
     )
@@ -71,11 +84,11 @@ def json_of(columns: list[str], frame: pl.DataFrame) -> pl.Expr:
     return made.str.replace_all(_NULLS, "") if missing or floats or nested else made
 
 
-def too_long(table: Table, rows: pa.Table) -> pa.BooleanArray:
-    """Which rows have a key that no document may be known by."""
-    texts = [pc.cast(rows[name], pa.large_string()) for name in table.key]
-    size = sum(pc.binary_length(text).to_numpy() for text in texts) + len(texts) - 1
-    return pa.array(size > LONGEST_ID)
+def too_long(table: Table, rows: pa.Table, longest: int = LONGEST_ID) -> pa.BooleanArray:
+    """Which rows have a key of more than `longest` bytes."""
+    parts = [pc.cast(rows[name], pa.large_string()) for name in table.key]
+    size = sum(pc.binary_length(part).to_numpy() for part in parts) + len(parts) - 1
+    return pa.array(size > longest)
 
 
 def iso(times: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -85,13 +98,18 @@ def iso(times: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(joined, "Z", "")
 
 
-def frame_of(columns: pa.Schema, rows: pa.Table) -> pl.DataFrame:
-    """Rows as documents have them: instants as texts, points instead of latitudes and longitudes
-    (null where one of the two is)."""
+def texts(rows: pa.Table) -> pa.Table:
+    """Rows with instants as texts."""
     for place, field in enumerate(rows.schema):
         if pa.types.is_timestamp(field.type):
             rows = rows.set_column(place, field.name, iso(rows[field.name]))
-    frame = pl.from_arrow(rows)
+    return rows
+
+
+def frame_of(columns: pa.Schema, rows: pa.Table) -> pl.DataFrame:
+    """Rows as documents have them: instants as texts, points instead of latitudes and longitudes
+    (null where one of the two is)."""
+    frame = pl.from_arrow(texts(rows))
     assert isinstance(frame, pl.DataFrame)
     points = locations(columns)
     for name, (latitude, longitude) in points.items():

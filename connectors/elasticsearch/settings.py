@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -27,8 +28,9 @@ class ElasticsearchSettings(DeliverySettings):
     before compression; rows wait at most `linger_ms` for others. Indices are named
     `index_prefix`… and kept `searchable_days`. A state of a vehicle that lies more than `ahead_s`
     in the future is a wrong clock's and gives way. `request_timeout_s` is for one request.
-    `replicas` are copies of each daily index beside the first one. `lifecycle_policy` is the name
-    of an ILM policy for daily indices, where the cluster has ILM."""
+    `replicas` are copies of each index beside the first one. `index_by` day, a row lies in the
+    index of its UTC date; by rollover, in the generation that took new rows when it came first.
+    `lifecycle_policy` is the name of an ILM policy for these indices, where the cluster has ILM."""
 
     hosts: tuple[str, ...] = ()
     api_key: SecretReference | None = None
@@ -46,6 +48,7 @@ class ElasticsearchSettings(DeliverySettings):
     compress: bool = True
     shards: PositiveInt = 1
     replicas: NonNegativeInt = 1
+    index_by: Literal["day", "rollover"] = "day"
     lifecycle_policy: str | None = None
 
     @field_validator("hosts")

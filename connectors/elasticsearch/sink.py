@@ -1,18 +1,20 @@
-"""The sink: tables as daily indices, and the newest state of vehicles."""
+"""The sink: tables as indices of days or generations, and the newest state of vehicles."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.elasticsearch.bulk import Delivery
 from connectors.elasticsearch.connection import connect
-from connectors.elasticsearch.documents import LONGEST_ID, lines, too_long
+from connectors.elasticsearch.documents import DAY_LENGTH, LONGEST_ID, lines, too_long
+from connectors.elasticsearch.rollover import Rollover
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.states import KEY
 from connectors.elasticsearch.templates import prepare
@@ -38,6 +40,8 @@ class ElasticsearchSink:
         self.settings = settings
         self._now = now
         self._connection = connect(settings)
+        self._rollover = Rollover(self._connection) if settings.index_by == "rollover" else None
+        self._longest = LONGEST_ID - (DAY_LENGTH + 1 if self._rollover else 0)
         self._pool = ThreadPoolExecutor(settings.max_in_flight_requests, NAME)
 
     def prepare(self, tables: Sequence[Table]) -> None:
@@ -47,7 +51,9 @@ class ElasticsearchSink:
     def write(self, table: Table, rows: pa.Table) -> Written:
         """See Sink. At most `max_in_flight_requests` requests are made ready and on their way at
         once, of at most `batch_bytes` each (a row larger than that is alone in its own)."""
-        long = too_long(table, rows)
+        if self._rollover:
+            self._rollover.look(table)
+        long = too_long(table, rows, self._longest)
         kept = rows.filter(pc.and_(pc.invert(long), self._searchable(table, rows)))
         parts = [self._none(table, rows.filter(long)), *self._send(table, kept)]
         if table.name in _NAMES_OF_TELEMETRY:
@@ -97,26 +103,47 @@ class ElasticsearchSink:
                 yield part.slice(place, step)
 
     def _deliver(self, table: Table, rows: pa.Table) -> Written:
-        made = lines(self.settings.index_prefix, table, rows)
+        places = self._rollover.places(table, rows) if self._rollover else None
+        return self._carry(table, rows, places)
+
+    def _carry(self, table: Table, rows: pa.Table, places: pl.DataFrame | None) -> Written:
+        made = lines(self.settings.index_prefix, table, rows, places)
         if rows.num_rows > 1 and made.nbytes > self.settings.batch_bytes:
             del made
             middle = rows.num_rows // 2
-            halves = (rows.slice(0, middle), rows.slice(middle))
-            return together([self._deliver(table, half) for half in halves])
-        delivery = Delivery(self._connection, made)
+            halves = [
+                (rows.slice(*half), None if places is None else places.slice(*half))
+                for half in ((0, middle), (middle, rows.num_rows))
+            ]
+            return together([self._carry(table, *half) for half in halves])
+        newest = self._rollover.newest(table) if self._rollover else None
+        delivery = Delivery(self._connection, made, newest)
         delivery.deliver()
-        places = sorted(delivery.refused)
-        chosen = rows.take(pa.array(np.array(places, np.int64)))
-        letters = refused(NAME, table, chosen, [delivery.refused[place] for place in places])
-        return Written(rows.num_rows - len(places), delivery.size, delivery.retries, letters)
+        done = _told(table, rows, delivery)
+        if not (self._rollover and delivery.lost):
+            return done
+        lost = _at(rows, delivery.lost)
+        return together([done, self._carry(table, lost, self._rollover.anew(table, lost))])
 
     def _none(self, table: Table, rows: pa.Table) -> Written:
         """Rows whose keys no document may have."""
-        reason = f"its key is longer than the {LONGEST_ID} bytes an _id may have"
+        reason = f"its key is longer than the {self._longest} bytes it may have in an _id"
         return Written(0, 0, 0, refused(NAME, table, rows, [reason] * rows.num_rows))
 
 
 _NAMES_OF_TELEMETRY = {table.name for table in TELEMETRY.values() if KEY in table.columns.names}
+
+
+def _told(table: Table, rows: pa.Table, delivery: Delivery) -> Written:
+    places = sorted(delivery.refused)
+    reasons = [delivery.refused[place] for place in places]
+    letters = refused(NAME, table, _at(rows, places), reasons)
+    taken = rows.num_rows - len(places) - len(delivery.lost)
+    return Written(taken, delivery.size, delivery.retries, letters)
+
+
+def _at(rows: pa.Table, places: Iterable[int]) -> pa.Table:
+    return rows.take(pa.array(np.array(sorted(places), np.int64)))
 
 
 def together(parts: Sequence[Written]) -> Written:

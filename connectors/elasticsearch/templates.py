@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from connectors.elasticsearch.connection import Connection, Unmeant
 from connectors.elasticsearch.documents import index_base, locations
+from connectors.elasticsearch.generations import begin, refuse
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.states import COLUMNS
 from connectors.elasticsearch.vehicles import index_name
@@ -54,8 +55,8 @@ def _kind(kind: pa.DataType) -> dict[str, Any]:
 
 
 def template(settings: ElasticsearchSettings, table: Table) -> dict[str, Any]:
-    """The template of a table's daily indices. They are found together under the alias
-    `index_base`."""
+    """The template of a table's indices, which are found together under the alias `index_base`.
+    A daily index is made by its first row; no row makes a generation again that was deleted."""
     base = index_base(settings.index_prefix, table)
     index: dict[str, Any] = {
         "number_of_shards": settings.shards,
@@ -67,15 +68,16 @@ def template(settings: ElasticsearchSettings, table: Table) -> dict[str, Any]:
     }
     if settings.lifecycle_policy:
         index["lifecycle.name"] = settings.lifecycle_policy
-    return {
-        "index_patterns": [f"{base}-*"],
-        "priority": PRIORITY,
-        "template": {
-            "settings": {"index": index},
-            "mappings": mapping(pa.schema([*table.columns, REVISION])),
-            "aliases": {base: {}},
-        },
+    made = {
+        "settings": {"index": index},
+        "mappings": mapping(pa.schema([*table.columns, REVISION])),
     }
+    named = {"index_patterns": [f"{base}-*"], "priority": PRIORITY}
+    if settings.index_by == "day":
+        return {**named, "template": {**made, "aliases": {base: {}}}}
+    if settings.lifecycle_policy:
+        index["lifecycle.rollover_alias"] = base
+    return {**named, "allow_auto_create": False, "template": made}
 
 
 def vehicles_template(settings: ElasticsearchSettings) -> dict[str, Any]:
@@ -90,21 +92,27 @@ def vehicles_template(settings: ElasticsearchSettings) -> dict[str, Any]:
 
 
 def prepare(connection: Connection, tables: Sequence[Table]) -> None:
-    """Put the templates of tables and the index of vehicles, and new fields into indices that are
-    there already. Raises DependencyFailed; BadSettings for a policy where there is no ILM."""
+    """Put the templates of tables, their first generations and the index of vehicles, and new
+    fields into indices that are there already. Raises DependencyFailed; BadSettings for a policy
+    where there is no ILM, and for daily indices where there are generations."""
     settings = connection.settings
     if settings.lifecycle_policy and not has_lifecycles(connection):
         raise BadSettings(
             f"sinks.elasticsearch.lifecycle_policy {settings.lifecycle_policy}: {connection.shown} "
             "has no ILM; leave it out and run `odograph elasticsearch prune` daily"
         )
+    rolling = settings.index_by == "rollover"
 
     def put() -> None:
         for table in tables:
             base = index_base(settings.index_prefix, table)
+            if not rolling:
+                refuse(connection, base)
             wanted = template(settings, table)
             _meant(connection, "PUT", f"/_index_template/{base}", wanted)
             _meant(connection, "PUT", f"/{base}-*/_mapping", wanted["template"]["mappings"])
+            if rolling:
+                begin(connection, base)
         index = index_name(settings.index_prefix)
         _meant(connection, "PUT", f"/_index_template/{index}", vehicles_template(settings))
         if _meant(connection, "PUT", f"/{index}", None) is None:

@@ -19,6 +19,7 @@ TODAY = date(2026, 3, 10)
         ("p-telemetry-gps-2026.02.30", None),
         ("p-telemetry-gps-2026.03.01-restored", None),
         ("p-telemetry-gps-2026.3.1", None),
+        ("p-telemetry-gps-000001", None),
         ("other-p-telemetry-gps-2026.03.01", None),
         ("p-telemetry-gps-", None),
     ],
