@@ -18,7 +18,7 @@ PACKAGES = [
 
 CORE = [
     "botocore>=1.40",
-    "click",
+    "click>=8.4",
     "confluent-kafka>=2.14",
     "elasticsearch>=9.3,<10",
     "fastavro",
@@ -58,6 +58,9 @@ DEV = [
     "cryptography",
     "mypy",
     "ruff",
+    "types-grpcio",
+    "types-grpcio-status",
+    "types-psutil",
     "types-PyYAML",
 ]
 

@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import fastavro
@@ -85,9 +84,9 @@ def parse_name(name: str, zone: str) -> ArchiveObject:
         )
     if match["folder"] != match["topic"]:
         raise BrokenObject(f"topic {match['topic']} lies in the folder of {match['folder']}")
-    numbers = [int(match[part]) for part in "YmdH"]
+    year, month, day, hour = (int(match[part]) for part in "YmdH")
     try:
-        local = datetime(*numbers, tzinfo=ZoneInfo(zone))  # type: ignore[arg-type]
+        local = datetime(year, month, day, hour, tzinfo=ZoneInfo(zone))
     except ValueError as error:
         raise BrokenObject(f"the folder is no hour: {error}") from None
     return ArchiveObject(
@@ -341,7 +340,6 @@ def _read_container(topics: Folder, one: ArchiveObject) -> Iterator[Block]:
         blocks = fastavro.block_reader(io.BytesIO(data))
     except Exception as error:
         raise BrokenObject(f"not an Avro container: {error}") from None
-    writer: dict[str, Any] = blocks.writer_schema
     line = 0
     while True:
         try:
@@ -350,5 +348,6 @@ def _read_container(topics: Folder, one: ArchiveObject) -> Iterator[Block]:
             raise BrokenObject(f"damaged after {line} records: {error}") from None
         if block is None:
             return
-        yield Block(one.source, line, block.num_records, block.bytes_.getvalue(), writer)
+        data = block.bytes_.getvalue()  # type: ignore[attr-defined]  # its stub lacks it
+        yield Block(one.source, line, block.num_records, data, blocks.writer_schema)
         line += block.num_records

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -75,13 +76,15 @@ def elasticsearch_documents(settings: ElasticsearchSettings) -> Counter[str]:
         index_base(prefix, table): f"{index_base(prefix, table)}-*" for table in TABLES.values()
     }
     connection = connect(settings)
+
+    def count(path: str) -> int:
+        return int(connection.ask("GET", path)["count"])
+
     try:
         found: Counter[str] = Counter()
         for base, pattern in {**bases, index_name(prefix): index_name(prefix)}.items():
             path = f"/{pattern}/_count?ignore_unavailable=true"
-            found[base] = patiently(
-                settings, lambda path=path: int(connection.ask("GET", path)["count"])
-            )
+            found[base] = patiently(settings, partial(count, path))
         return found
     finally:
         connection.close()

@@ -191,7 +191,7 @@ class _Reader:
                 reached, last = reached_now, time.monotonic()
             elif time.monotonic() - last > limits.stall_s:
                 raise DependencyFailed(self._stalled(topic, partition, reached, end, limits))
-            messages = [message for message in messages if message.offset() < end]
+            messages = [one for one in messages if (at := one.offset()) is not None and at < end]
             if messages:
                 mean = sum(map(_size, messages)) / len(messages)
                 wanted = min(limits.records, max(1, int(limits.bytes / max(mean, 1))))
@@ -208,7 +208,7 @@ class _Reader:
                 if error is None:
                     messages.append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    reached = max(reached, message.offset())
+                    reached = max(reached, message.offset() or 0)
                 elif error.code() in _DELETED:
                     raise OffsetsGone(
                         f"{message.topic()}-{message.partition()}: offset {reached} was deleted"
@@ -216,7 +216,8 @@ class _Reader:
                     )
                 elif not error.retriable():
                     raise KafkaException(error)
-        return messages, max(reached, messages[-1].offset() + 1) if messages else reached
+        last = messages[-1].offset() if messages else None
+        return messages, reached if last is None else max(reached, last + 1)
 
     def _stalled(self, topic: str, partition: int, at: int, end: int, limits: Limits) -> str:
         why = self.troubles.why()

@@ -49,7 +49,8 @@ def _superseded(lake: Folder, table: str, name: str, hour: Hour) -> list[str]:
 def duckdb_source(lake: Folder, table: str, day: date | None = None) -> str | None:
     """What a DuckDB query may select from to read a table, with `date` and `hour` of the fleet's
     zone; None where there is nothing. It is right until objects are written or merged."""
-    plain, corrected = [], []
+    plain: list[Part] = []
+    corrected: list[Part] = []
     for part in parts(lake, table, day):
         (corrected if part.without else plain).append(part)
     selects = []

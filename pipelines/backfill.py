@@ -82,11 +82,12 @@ def build(
         | "loaded days" >> beam.combiners.Count.Globally()
     )
     sides = [beam.pvalue.AsSingleton(side) for side in (merged, tidied, loaded)]
-    return (
+    ledger: beam.PCollection[dict[str, Any]] = (
         settled
         | "ledger" >> beam.CombineGlobally(Ledger())
         | "finish" >> beam.Map(finish, *sides, job)
     )
+    return ledger
 
 
 def scan_with(source: ArchiveObject | Block, job: Job) -> list[Scanned]:

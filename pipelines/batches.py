@@ -14,7 +14,7 @@ class BatchCoder(Coder):
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, value.schema) as writer:
             writer.write_batch(value)
-        return sink.getvalue().to_pybytes()
+        return bytes(sink.getvalue().to_pybytes())
 
     def decode(self, encoded: bytes) -> pa.RecordBatch:
         with pa.ipc.open_stream(encoded) as reader:
@@ -23,7 +23,7 @@ class BatchCoder(Coder):
     def is_deterministic(self) -> bool:
         return False
 
-    def to_type_hint(self) -> type[pa.RecordBatch]:
+    def to_type_hint(self) -> object:
         return pa.RecordBatch
 
 

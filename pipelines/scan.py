@@ -64,10 +64,11 @@ class Scan:
     def take(self, batch: pa.RecordBatch | Container) -> None:
         """The next messages of the object."""
         job = self._job
-        container = isinstance(batch, Container)
-        if not container:
+        if isinstance(batch, Container):
+            outcome = decode_block(batch, job.decoder)
+        else:
             self._offsets = widened(self._offsets, batch.column("offset"))
-        outcome = (decode_block if container else decode)(batch, job.decoder)
+            outcome = decode(batch, job.decoder)
         self._dead += outcome.dead.num_rows
         self._letters.write_hour("dead_letters", outcome.dead, int(self._one.hour))
         for uploads in by_type(outcome.good):

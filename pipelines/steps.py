@@ -164,7 +164,8 @@ def _origin(job: Job, before: ObjectRecord | None) -> tuple[Job, ArchiveObject |
         again = replace(again, archive=job.archive)
     if not again.live:
         return (again, one) if again.topics.child(one.name).exists() else None
-    block = Block(one.topic, one.partition, *before.offsets, int(one.first_offset))
+    start, end = before.offsets
+    block = Block(one.topic, one.partition, start, end, int(one.first_offset))
     held = begin_offsets(again.brokers, [one.topic])
     is_held = held.get((one.topic, one.partition), block.end) <= block.start
     return (again, block) if is_held else None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 from collections.abc import Sequence
 from typing import NoReturn
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
 from runners.config import BadArguments
 
@@ -17,7 +16,7 @@ OURS = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(_BeamArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise BadArguments(message)
 
@@ -26,7 +25,8 @@ def checked_options(args: Sequence[str]) -> PipelineOptions:
     """Beam's options. Raises BadArguments for a word that is no option of Beam's, or a value
     that is none of its option's."""
     parser = _Parser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
-    for options in [PipelineOptions, *PipelineOptions.__subclasses__()]:
+    kinds: list[type[PipelineOptions]] = [PipelineOptions, *PipelineOptions.__subclasses__()]
+    for options in kinds:
         options._add_argparse_args(parser)
     _, unknown = parser.parse_known_args(list(args))
     if unknown:

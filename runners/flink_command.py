@@ -23,7 +23,7 @@ NAMED = ("earliest", "latest", "committed")
 Jobs = Callable[[Config], list[str]]
 
 
-class StartAt(click.ParamType):
+class StartAt(click.ParamType[str | datetime]):
     """earliest, latest, committed, or an ISO time."""
 
     name = "earliest|latest|committed|ISO"

@@ -119,10 +119,15 @@ def listing_of(
 ) -> Listing | Blocks:
     """What the job is to read: arrivals of [start, end), or offsets of Kafka."""
     if not job.live:
-        return list_objects(job.topics, job.zone, frozenset(job.types), start, end)
+        return archived(job, start, end)
     topics = [f"message-{name}" for name in job.types]
     spans = offsets or spans_between(job.brokers, topics, start, end)
     return list_blocks(job.brokers, spans, Reached(job.state, job.block), job.block)
+
+
+def archived(job: Job, start: datetime | None, end: datetime | None) -> Listing:
+    """What the job is to read of an archive: arrivals of [start, end)."""
+    return list_objects(job.topics, job.zone, frozenset(job.types), start, end)
 
 
 @contextlib.contextmanager

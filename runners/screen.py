@@ -19,7 +19,7 @@ console = Console(stderr=True)
 ASK_S = 1.0
 
 
-class Instant(click.ParamType):
+class Instant(click.ParamType[datetime]):
     """An ISO date or time, or `now`; without a zone it is meant in the fleet's."""
 
     name = "ISO"

@@ -43,7 +43,7 @@ class Status:
 
     def waits_s(self, now_ms: int) -> float | None:
         """The age of the oldest record it has not committed; None where nothing waits."""
-        since = self.behind and self.behind.since_ms
+        since = None if self.behind is None else self.behind.since_ms
         return None if since is None else max(0, now_ms - since) / 1000
 
     def told(self, now_ms: int) -> dict[str, object]:

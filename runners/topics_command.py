@@ -107,8 +107,8 @@ def show(planned: Plan) -> None:
     alike: dict[str, list[str]] = {}
     for topic, words in settings.items():
         alike.setdefault("\n".join(words), []).append(topic)
-    for words, names in alike.items():
-        table.add_row("\n".join(names), "", "absent", words, CREATE, end_section=True)
+    for lines, names in alike.items():
+        table.add_row("\n".join(names), "", "absent", lines, CREATE, end_section=True)
     for drift in planned.drifts:
         if drift.action != CREATE:
             todo = f"{drift.action}: {drift.note}" if drift.note else drift.action

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -89,10 +90,10 @@ def of_append(response: Any) -> Answer:
 
 def of_broken(error: grpc.RpcError) -> Answer:
     """The meaning of a stream that ended with an error; nothing is known then of what was sent."""
-    try:
-        status = rpc_status.from_call(error)
-    except ValueError:
-        status = None
+    status = None
+    if isinstance(error, grpc.Call):
+        with suppress(ValueError):
+            status = rpc_status.from_call(error)
     code = error.code().value[0]
     answer = of_status(code, error.details() or "", status.details if status else ())
     return Answer("later", answer.words) if answer.meaning == "kept" else answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pyarrow as pa
@@ -46,7 +47,9 @@ class Connection:
         self.schema_known = False
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer | Broken] = queue.SimpleQueue()
-        start = channel.stream_stream(METHOD, response_deserializer=_Response.FromString)
+        start: grpc.StreamStreamMultiCallable[bytes, Any] = channel.stream_stream(
+            METHOD, response_deserializer=_Response.FromString
+        )
         routing = (("x-goog-request-params", f"write_stream={stream}"),)
         self._call = start(self._requests(), metadata=routing)
         self._reader = threading.Thread(target=self._read, name="bigquery-answers", daemon=True)

@@ -90,6 +90,7 @@ class Rest:
 def storage_channel(settings: BigQuerySettings) -> grpc.Channel:
     """A channel to the Storage API. Raises DependencyFailed (no credentials)."""
     if settings.insecure:
+        assert settings.storage_endpoint is not None
         return grpc.insecure_channel(settings.storage_endpoint, options=_CHANNEL)
     transport = transports.BigQueryWriteGrpcTransport
     host = settings.storage_endpoint or transport.DEFAULT_HOST

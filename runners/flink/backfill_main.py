@@ -19,7 +19,7 @@ from connectors.files import DependencyFailed
 from pipelines.backfill_flink import Workers
 from pipelines.phases import run
 from runners.flink.bounded import EXPECTED, PHASE, Backfill
-from runners.request import job_of, listing_of, with_names, write_ledger
+from runners.request import archived, job_of, with_names, write_ledger
 
 
 def environment(backfill: Backfill) -> StreamExecutionEnvironment:
@@ -40,7 +40,7 @@ def ledger_of(backfill: Backfill) -> dict[str, Any]:
     given = backfill
     places = (given.archive, given.bindings, given.lake, given.spool)
     job = job_of(*places, given.types, given.config, given.stores)
-    listing = listing_of(job, given.start, given.end)
+    listing = archived(job, given.start, given.end)
     workers = Workers(environment(given), job, given.parallelism, given.name, tell)
     try:
         ledger = run(job, listing.objects, workers)
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> None:
     """`arguments`: the backfill as JSON in a file, and a file for the answer."""
     backfill = Backfill.model_validate_json(Path(arguments[0]).read_text(encoding="utf-8"))
     try:
-        answer = {"ledger": ledger_of(backfill)}
+        answer: dict[str, object] = {"ledger": ledger_of(backfill)}
     except (DependencyFailed, *EXPECTED.values()) as error:
         answer = {"kind": type(error).__name__, "message": str(error)}
     Path(arguments[1]).write_text(json.dumps(answer), encoding="utf-8")

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ def _shown(lines: Any, cluster: Cluster) -> Iterator[str]:
                 yield line
                 continue
             phase = json.loads(line.removeprefix(PHASE))
-            show(phase["name"], phase["items"], lambda job=phase["job"]: cluster.taken(job))
+            show(phase["name"], phase["items"], partial(cluster.taken, phase["job"]))
 
 
 def _whole(place: str, settings: S3Settings) -> str:

@@ -67,7 +67,8 @@ def _sound(uploads: Uploads) -> np.ndarray:
     head, rows = uploads.head, uploads.rows
     odd = np.asarray(rows.column("flags")) != 0
     odd |= np.asarray(rows.column("extras").is_valid())
-    sound = (np.asarray(head.column("flags")) == 0) & np.asarray(head.column("extras").is_null())
+    sound: np.ndarray = np.asarray(head.column("flags")) == 0
+    sound &= np.asarray(head.column("extras").is_null())
     sound &= np.asarray(pc.equal(head.column("device_gen"), "STS"))
     sound[uploads.upload[odd]] = False
     return sound

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runners.simulation.kafka import Record
 
@@ -54,7 +55,9 @@ class _Part:
         self._seconds, self._second_at = _numbers(_MS, text)
         stamps = [(found.start(), found[0].decode()) for found in _STAMP.finditer(text)]
         self._stamp_at = np.array([at for at, _ in stamps], np.int64)
-        self._stamps = np.array([stamp for _, stamp in stamps], "datetime64[s]")
+        self._stamps: NDArray[np.datetime64] = np.array(
+            [stamp for _, stamp in stamps], "datetime64[s]"
+        )
 
     def shifted(self, later_s: int, boots: int) -> list[Record]:
         """The records so much later."""

@@ -37,7 +37,7 @@ def stack() -> None:
     """
 
 
-def port_options(command):  # type: ignore[no-untyped-def]
+def port_options(command: click.decorators.FC) -> click.decorators.FC:
     """One option a server: --kafka-port and so on."""
     for name in reversed(NAMES):
         command = click.option(

@@ -98,7 +98,7 @@ class Rule:
         return True
 
 
-class GrpcFaultProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
+class GrpcFaultProxy(grpc.GenericRpcHandler):
     """A proxy on 127.0.0.1:`port` (0: any) before the server at `upstream` (host:port).
 
     While it is closed its port refuses connections; started again it has the same port and rules.

@@ -82,7 +82,7 @@ class Kafka(OneProcess):
     def ready(self, timeout_s: float = 60) -> None:
         """Wait until the broker answers a request for metadata."""
         client = AdminClient(
-            {"bootstrap.servers": self.address, "log_level": 0, "error_cb": lambda error: None}
+            {"bootstrap.servers": self.address, "log_level": 0}, error_cb=lambda error: None
         )
 
         def healthy() -> bool:
