@@ -15,14 +15,15 @@ ON_SERVERS := tests/connectors tests/runners tests/stack
 DEMO_VEHICLES ?= 50
 DEMO_HOURS ?= 24
 
-.PHONY: help demo jar servers test test-core test-servers test-sinks test-live test-long lint bench bench-live clean
+.PHONY: help demo jar servers test test-core test-core-on-flink test-servers test-sinks test-live test-long lint bench bench-live clean
 
 help:
 	@echo "make demo       simulate a fleet day, backfill it, draw it: demo/fleet_day.html"
 	@echo "make jar        the Java side of the Flink jobs: $(JAR)"
 	@echo "make servers    fetch what \`odograph stack up\` and the tests start"
-	@echo "make test       lint, types, then test-core, -servers, -sinks and -live, three at a time"
-	@echo "make test-core  what needs few servers; the core again beside PyFlink"
+	@echo "make test       lint, types, then all tests but the long ones, three lots at a time"
+	@echo "make test-core  what needs few servers"
+	@echo "make test-core-on-flink  the core with the libraries of a Flink worker"
 	@echo "make test-servers  connectors, commands and the stack on real servers"
 	@echo "make test-sinks    backfills, and the sinks on a real cluster"
 	@echo "make test-live  convert, aggregate and backfill on a real cluster, through faults"
@@ -53,10 +54,12 @@ servers: $(READY) $(FLINK_READY)
 	$(BIN)/odograph stack fetch
 
 test: lint servers $(JAR)
-	$(MAKE) -j3 --output-sync=target test-live test-servers test-core test-sinks
+	$(MAKE) -j3 --output-sync=target test-live test-sinks test-servers test-core test-core-on-flink
 
 test-core: servers $(JAR)
 	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(ON_SERVERS) tests/pipelines tests/live)
+
+test-core-on-flink: servers
 	$(FLINK_BIN)/python -m pytest -q -p no:cacheprovider --ignore=tests/transforms/test_properties.py -k "not any_batches and not anew" tests/schemas tests/transforms
 
 test-servers: servers $(JAR)

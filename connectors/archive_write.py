@@ -16,7 +16,7 @@ from connectors.archive_write_object import SCHEMA
 from connectors.archive_write_partition import KafkaSource, PartitionWriter, Source
 from connectors.archive_write_store import CACHE_BYTES, Cache, Objects
 from connectors.files import S3Settings, folder
-from connectors.settings import BadSettings, KafkaSettings
+from connectors.settings import KafkaSettings, named_folder
 from transforms.arrays import filled_int64, ranks, single
 
 OLD_FOLDER = "old"
@@ -106,9 +106,7 @@ def archive_writer(
     settings: ArchiveSettings, zone: str, kafka: KafkaSettings, s3: S3Settings
 ) -> ArchiveWriter:
     """The writer that settings describe. Raises BadSettings where they name no folder."""
-    if settings.folder is None:
-        raise BadSettings("sinks.archive.folder is not set: give a path or s3://bucket/prefix")
-    archive = folder(settings.folder, s3)
+    archive = folder(named_folder("archive", settings.folder), s3)
     old = None
     if settings.old_layout:
         named = settings.old_folder

@@ -28,6 +28,13 @@ class BadSettings(ValueError):
     """A setting that cannot be meant or followed: names it, its value and what to do."""
 
 
+def named_folder(store: str, folder: str | None) -> str:
+    """The folder of a store that lies in one. Raises BadSettings where nobody said it."""
+    if not folder:
+        raise BadSettings(f"sinks.{store}.folder is not set: give a path or s3://bucket/prefix")
+    return folder
+
+
 class MissingSecret(BadSettings):
     """A secret reference that leads nowhere: names the reference and what to do."""
 

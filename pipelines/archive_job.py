@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from connectors.archive_settings import ArchiveSettings
@@ -12,7 +10,7 @@ from connectors.settings import BadSettings
 from pipelines.graph import Batching, Graph
 from pipelines.live import Live
 from pipelines.records import OUT_RECORD, raw_batch
-from pipelines.stages import Stage
+from pipelines.store_stage import StoreStage
 
 
 def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
@@ -24,7 +22,7 @@ def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
     )
     graph = replace(graph, batching=batching)
     records = graph.device_records(live.device_topics, live.source_properties(), start_at)
-    graph.python(records, "archive", ArchiveStage(live), [OUT_RECORD])
+    graph.python(records, "archive", ArchiveStage(live))
 
 
 def settings_of(live: Live) -> ArchiveSettings:
@@ -35,7 +33,7 @@ def settings_of(live: Live) -> ArchiveSettings:
 
 
 @dataclass
-class ArchiveStage(Stage):
+class ArchiveStage(StoreStage):
     """Blocks of records into the archive; nothing comes out."""
 
     OUTPUTS = (OUT_RECORD,)
@@ -43,7 +41,6 @@ class ArchiveStage(Stage):
         "rows_written", "bytes_written", "retries", "rows_completed", "offsets_lost",
         "old_layout_left_out",
     )  # fmt: skip
-    waiting_since: float | None = None
     writer: ArchiveWriter | None = None
 
     def open(self) -> None:
@@ -51,21 +48,11 @@ class ArchiveStage(Stage):
         live = self.live
         self.writer = archive_writer(settings_of(live), live.zone, live.kafka, live.s3)
 
-    def gauges(self) -> dict[str, Callable[[], int]]:
-        """Counts, and for how long records have been waiting for the archive."""
-        return {**super().gauges(), "oldest_unwritten_ms": self.oldest_unwritten_ms}
-
-    def oldest_unwritten_ms(self) -> int:
-        """How long the records that are being written have been at it."""
-        since = self.waiting_since
-        return 0 if since is None else round((time.monotonic() - since) * 1000)
-
     def __call__(self, block: bytes) -> bytes:
         assert self.writer is not None
         records, _ = raw_batch(block)
-        self.waiting_since = time.monotonic()
-        done = self.writer.write(records)
-        self.waiting_since = None
+        with self.writing():
+            done = self.writer.write(records)
         self.tally["rows_written"] += done.rows
         self.tally["bytes_written"] += done.size
         self.tally["retries"] += done.retries

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pipelines.graph import Graph
 from pipelines.live import Live
-from pipelines.stages import OUT_RECORD, ConvertStage
+from pipelines.stages import ConvertStage
 
 
 def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
     """The whole job, from Kafka to Kafka."""
     records = graph.device_records(live.device_topics, live.source_properties(), start_at)
-    (out,) = graph.python(records, "convert", ConvertStage(live), [OUT_RECORD])
+    (out,) = graph.python(records, "convert", ConvertStage(live))
     graph.to_kafka(out, "kafka", live.sink_properties(), transactions)

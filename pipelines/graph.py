@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 from pyflink.common import Types, WatermarkStrategy
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.datastream.functions import MapFunction
 from pyflink.java_gateway import get_gateway
 
 from pipelines.blocks import layout
+from pipelines.stages import Stage
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 
@@ -28,7 +28,7 @@ def java() -> Any:
 class _Python(MapFunction):
     """A stage as Flink wants it."""
 
-    def __init__(self, stage: Any) -> None:
+    def __init__(self, stage: Stage) -> None:
         self.stage = stage
 
     def open(self, runtime_context: Any) -> None:
@@ -99,16 +99,14 @@ class Graph:
         done._j_data_stream.uid(self._uid(name))
         return done
 
-    def python(
-        self, blocks: DataStream, name: str, stage: Any, outputs: Sequence[pa.Schema]
-    ) -> list[DataStream]:
+    def python(self, blocks: DataStream, name: str, stage: Stage) -> list[DataStream]:
         """A stage written in Python, from blocks to the rows of its outputs."""
         parcels = blocks.map(_Python(stage), BYTES).name(name).uid(self._uid(name))
-        unbatch = java().Unbatch([layout(columns) for columns in outputs])
+        unbatch = java().Unbatch([layout(columns) for columns in stage.OUTPUTS])
         first = self.transform(parcels, f"{name}: rows", unbatch.tag(0).getTypeInfo(), unbatch)
         others = [
             DataStream(first._j_data_stream.getSideOutput(unbatch.tag(number)))
-            for number in range(1, len(outputs))
+            for number in range(1, len(stage.OUTPUTS))
         ]
         return [first, *others]
 

@@ -3,10 +3,9 @@ hour, until the lake holds what a backfill of the same topics would write."""
 
 from __future__ import annotations
 
-import math
-
 from pyflink.datastream import DataStream
 
+from pipelines.dossiers import dossiers
 from pipelines.graph import BYTES, Graph, java
 from pipelines.lake_stages import (
     BlockLookStage,
@@ -16,11 +15,8 @@ from pipelines.lake_stages import (
     WriteHourStage,
     lake_of,
 )
-from pipelines.lake_units import UNIT_ROWS
 from pipelines.live import Live
-from pipelines.records import OUT_RECORD as OUT
 from pipelines.stages import MINUTES_TOPIC
-from transforms.first_look import REGISTERED
 
 JUDGEMENTS_UNTIL_FULL = 2
 """A full block waits for what is soon told of its last uploads."""
@@ -28,31 +24,17 @@ JUDGEMENTS_UNTIL_FULL = 2
 
 def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
     """The whole job, from Kafka to the lake."""
-    flink, rules = java(), live.rules.terminal
     properties = live.source_properties()
     records = graph.device_records(live.device_topics, properties, start_at)
-    register, reach = graph.python(records, "look", BlockLookStage(live), [REGISTERED, UNIT_ROWS])
-    dossiers = graph.keyed(
-        register,
-        flink.Keys.Text(flink.Dossiers.LAYOUT, "device_no"),
-        "dossiers",
-        BYTES.get_java_type_info(),
-        flink.Dossiers(
-            live.keep_ms,
-            graph.batching.rows,
-            graph.batching.size_bytes,
-            live.revise_after_ms,
-            math.ceil(rules.ignition_debounce_s * 1000),
-            math.ceil(rules.reboot_window_s * 1000) if rules.reboot_count > 1 else live.keep_ms,
-        ),
-    )
-    (told,) = graph.python(dossiers, "judge", JudgeStage(live), [UNIT_ROWS])
+    register, reach = graph.python(records, "look", BlockLookStage(live))
+    judged = dossiers(graph, live, register)
+    (told,) = graph.python(judged, "judge", JudgeStage(live))
     blocks = _units(graph, live, reach.union(told), "blocks", keeps_items=True)
-    graph.python(blocks, "write blocks", WriteBlockStage(live), [OUT])
+    graph.python(blocks, "write blocks", WriteBlockStage(live))
     minutes = graph.records("vehicle minutes", [MINUTES_TOPIC], properties, start_at)
-    changed, refused = graph.python(minutes, "hours of minutes", HourStage(live), [UNIT_ROWS, OUT])
+    changed, refused = graph.python(minutes, "hours of minutes", HourStage(live))
     hours = _units(graph, live, changed, "hours", keeps_items=False)
-    (unread,) = graph.python(hours, "write hours", WriteHourStage(live), [OUT])
+    (unread,) = graph.python(hours, "write hours", WriteHourStage(live))
     graph.to_kafka(refused.union(unread), "kafka", live.sink_properties(), transactions)
 
 

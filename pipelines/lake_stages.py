@@ -3,7 +3,6 @@ writing a block; and the same for the hours of vehicle minutes."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,7 +15,7 @@ from connectors.files import DependencyFailed
 from connectors.kafka import bootstrap
 from connectors.lake import local_hours
 from connectors.lake_settings import LakeSettings
-from connectors.settings import BadSettings
+from connectors.settings import BadSettings, named_folder
 from connectors.sink import Passing, patiently
 from pipelines.blocks import parcel, read_block
 from pipelines.enrich import DEAD_LETTERS_TOPIC, dead_records
@@ -35,6 +34,7 @@ from pipelines.lake_units import (
 from pipelines.live import Live
 from pipelines.records import OUT_RECORD, raw_batch
 from pipelines.stages import MINUTES_TOPIC, Stage
+from pipelines.store_stage import StoreStage
 from transforms.arrays import filled_int64
 from transforms.block_rows import Told, judge_dossiers, register_rows
 from transforms.decode_minutes import decode_minutes
@@ -48,8 +48,8 @@ Done = TypeVar("Done")
 def lake_of(live: Live) -> LakeSettings:
     """Where a job's lake is. Raises BadSettings where nobody said it."""
     store = live.store
-    if not isinstance(store, LakeSettings) or not store.folder:
-        raise BadSettings("sinks.lake.folder is not set: give a folder or s3://bucket/prefix")
+    if not isinstance(store, LakeSettings):
+        raise BadSettings(f"{live.name}: sinks.lake is not set")
     return store
 
 
@@ -59,7 +59,7 @@ def job_of(live: Live) -> Job:
     return Job(
         archive=SCHEME + bootstrap(live.kafka),
         bindings=live.bindings or "",
-        lake=str(store.folder),
+        lake=named_folder("lake", store.folder),
         spool="",
         rules=live.rules,
         zone=live.zone,
@@ -106,10 +106,8 @@ class JudgeStage(Stage):
 
 
 @dataclass
-class LakeStage(Stage):
+class LakeStage(StoreStage):
     """A stage that writes to the lake."""
-
-    waiting_since: float | None = None
 
     def patiently(self, write: Callable[[], Done]) -> Done:
         """Do it, again and again while the lake, or Kafka, does not answer. What is written is
@@ -124,19 +122,8 @@ class LakeStage(Stage):
         def told() -> None:
             self.tally["retries"] += 1
 
-        self.waiting_since = time.monotonic()
-        done = patiently(lake_of(self.live), attempt, told)
-        self.waiting_since = None
-        return done
-
-    def gauges(self) -> dict[str, Callable[[], int]]:
-        """Those of the stage, and for how long what is being written has been at it."""
-        return {**super().gauges(), "oldest_unwritten_ms": self.oldest_unwritten_ms}
-
-    def oldest_unwritten_ms(self) -> int:
-        """See `gauges`."""
-        since = self.waiting_since
-        return 0 if since is None else round((time.monotonic() - since) * 1000)
+        with self.writing():
+            return patiently(lake_of(self.live), attempt, told)
 
 
 class WriteBlockStage(LakeStage):
@@ -165,15 +152,24 @@ class WriteBlockStage(LakeStage):
         return b""
 
 
-class HourStage(LakeStage):
+class MinuteRecordsStage(LakeStage):
+    """A stage over records of `vehicle-minutes`."""
+
+    def open(self) -> None:
+        """Bindings are not needed here."""
+
+    def letters(self, dead: pa.RecordBatch) -> pa.RecordBatch:
+        """Dead letters as records of their topic."""
+        schema_id = self.world.schema_id(DEAD_LETTERS_TOPIC)
+        return dead_records(pa.Table.from_batches([dead]), schema_id)[1]
+
+
+class HourStage(MinuteRecordsStage):
     """Records of `vehicle-minutes` to what they tell of hours, and those of no minute as dead
     letters."""
 
     OUTPUTS = (UNIT_ROWS, OUT_RECORD)
     COUNTS = ("minutes_in",)
-
-    def open(self) -> None:
-        """Bindings are not needed here."""
 
     def __call__(self, block: bytes) -> bytes:
         raw, _ = raw_batch(block)
@@ -196,13 +192,8 @@ class HourStage(LakeStage):
         told = unit_rows(hours, ends, 0 * ends, grows(raw, minute_ms), keys, pack(raw))
         return parcel([(0, told), (1, self.letters(dead))])
 
-    def letters(self, dead: pa.RecordBatch) -> pa.RecordBatch:
-        """Dead letters as records of their topic."""
-        schema_id = self.world.schema_id(DEAD_LETTERS_TOPIC)
-        return dead_records(pa.Table.from_batches([dead]), schema_id)[1]
 
-
-class WriteHourStage(HourStage):
+class WriteHourStage(MinuteRecordsStage):
     """Hours that are due into the lake; out go minutes that cannot be read, as dead letters."""
 
     OUTPUTS = (OUT_RECORD,)

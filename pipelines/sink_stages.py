@@ -13,8 +13,8 @@ from connectors.tables import MINUTES, TELEMETRY, Table, revision
 from pipelines.blocks import parcel, read_block
 from pipelines.enrich import DEAD_LETTERS_TOPIC, dead_records
 from pipelines.records import OUT_RECORD, raw_batch
-from pipelines.stages import Stage
 from pipelines.store_rows import gone_rows, looked_at, minute_rows, revised
+from pipelines.store_stage import StoreStage
 from pipelines.stores import open_sink, tables_of
 from transforms.decode_minutes import decode_minutes
 from transforms.dossier import DOSSIER
@@ -34,10 +34,9 @@ def now_ms() -> int:
 
 
 @dataclass
-class SinkStage(Stage):
+class SinkStage(StoreStage):
     """A stage that writes rows to its job's store and hands on what the store refused."""
 
-    waiting_since: float | None = None
     sink: Sink | None = None
     clock: Callable[[], int] = now_ms
 
@@ -46,9 +45,8 @@ class SinkStage(Stage):
         DependencyFailed when the store stays away."""
         if not rows.num_rows:
             return pa.RecordBatch.from_pylist([], schema=DEAD_SCHEMA)
-        self.waiting_since = time.monotonic()
-        written = self._opened().write(table, rows)
-        self.waiting_since = None
+        with self.writing():
+            written = self._opened().write(table, rows)
         self.tally["rows_written"] += written.rows
         self.tally["bytes_written"] += written.size
         self.tally["retries"] += written.retries
@@ -69,15 +67,6 @@ class SinkStage(Stage):
         dead = pa.Table.from_batches(letters, DEAD_SCHEMA)
         _, records = dead_records(dead, self.world.schema_id(DEAD_LETTERS_TOPIC))
         return records
-
-    def gauges(self) -> dict[str, Callable[[], int]]:
-        """Those of the stage, and for how long rows have been waiting for the store."""
-        return {**super().gauges(), "oldest_unwritten_ms": self.oldest_unwritten_ms}
-
-    def oldest_unwritten_ms(self) -> int:
-        """How long the rows that are being written have been at it."""
-        since = self.waiting_since
-        return 0 if since is None else round((time.monotonic() - since) * 1000)
 
 
 class FirstRowsStage(SinkStage):

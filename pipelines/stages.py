@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.blocks import parcel, read_block, schema
-from pipelines.enrich import by_line, dead_records, vehicle_records
+from pipelines.enrich import DEAD_LETTERS_TOPIC, by_line, dead_records, vehicle_records
 from pipelines.live import Live
 from pipelines.records import OUT_RECORD, copies, out_records, raw_batch
 from pipelines.world import World, world_of
@@ -43,10 +43,12 @@ CHANGED = schema(
 @dataclass
 class Stage:
     """A stage of a job: opened once in each worker, then called with block after block. `tally`
-    counts what became of what came in, since the worker started."""
+    counts what became of what came in, since the worker started; `OUTPUTS` are the rows that a
+    parcel of it holds."""
 
     live: Live
     tally: Counter[str] = field(default_factory=Counter)
+    OUTPUTS: ClassVar[tuple[pa.Schema, ...]]
     COUNTS: ClassVar[tuple[str, ...]] = ()
 
     @functools.cached_property
@@ -81,7 +83,7 @@ class ConvertStage(Stage):
         self.tally["uploads_in"] += raw.num_rows
         self.tally["uploads_good"] += sum(len(uploads) for uploads in good)
         self.tally["uploads_dead"] += dead.num_rows
-        parts = [dead_records(dead, self.world.schema_id("dead-letters"))]
+        parts = [dead_records(dead, self.world.schema_id(DEAD_LETTERS_TOPIC))]
         for uploads in good:
             schema_id = self.world.schema_id(f"vehicle-{uploads.message_type}")
             parts += vehicle_records(

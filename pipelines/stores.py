@@ -10,7 +10,7 @@ from connectors.bigquery.settings import BigQuerySettings
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.files import folder
 from connectors.lake_settings import LakeSettings
-from connectors.settings import BadSettings
+from connectors.settings import BadSettings, named_folder
 from connectors.sink import Sink
 from connectors.state_settings import StateSettings
 from connectors.tables import MINUTES, TELEMETRY, Table
@@ -48,10 +48,8 @@ def check_store(live: Live) -> None:
     if live.store is None:
         return
     if isinstance(live.store, ArchiveSettings | LakeSettings):
-        if not live.store.folder:
-            name = live.name.removeprefix("sink-")
-            raise BadSettings(f"sinks.{name}.folder is not set: give a path or s3://bucket/prefix")
-        folder(live.store.folder, live.s3).reach()
+        place = named_folder(live.name.removeprefix("sink-"), live.store.folder)
+        folder(place, live.s3).reach()
         return
     sink = open_sink(live)
     try:

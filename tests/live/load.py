@@ -1,4 +1,5 @@
-"""A steady feed of log reports, Avro of about 125 bytes, every terminal in order.
+"""A steady feed of log reports, Avro of about 125 bytes, every terminal in order, going on where
+the last feed of as many terminals ended.
 
 `python -m tests.live.load SETTINGS TERMINALS RATE SECONDS` sends RATE uploads a second.
 """
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from connectors.kafka import end_offsets
 from connectors.registry import ids
 from runners.config import load_config
 from runners.simulation.kafka import Record, feed
@@ -80,8 +82,9 @@ def main(settings: str, count: str, rate: str, seconds: str) -> None:
     config = load_config(settings)
     names = terminals(int(count))
     rounds = round(float(rate) * float(seconds) / len(names))
+    first = sum(end_offsets(config.kafka, ["message-log"]).values()) // len(names)
     schema_id = ids(config.registry, ["message-log"])["message-log"]
-    done = feed(config.kafka, logs(names, schema_id, 0, rounds), float(rate))
+    done = feed(config.kafka, logs(names, schema_id, first, rounds), float(rate))
     print(sum(done.records.values()), "uploads,", round(done.rate), "a second")
 
 

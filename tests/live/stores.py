@@ -7,6 +7,8 @@ import json
 
 import pyarrow as pa
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 from connectors.bigquery.reach import Rest
 from connectors.elasticsearch.documents import index_base, lines
@@ -17,6 +19,10 @@ TABLES = (*TELEMETRY.values(), MINUTES)
 OUR_OWN = ("revision", "object", "line")
 """Not facts: what stores decide by, and a place that a live row does not have."""
 PAGE = 10_000
+WHILE_SHARDS_START = Retry(
+    20, backoff_factor=0.2, backoff_max=2, status_forcelist=[503], allowed_methods=None
+)
+"""A node says 503 of an index whose shards are not all there yet."""
 
 
 def expected(batch):
@@ -46,15 +52,18 @@ def documents(table, rows, prefix=""):
 def in_elasticsearch(address, table, prefix=""):
     """All documents of a table, by index and id."""
     place = f"{address}/{index_base(prefix, table)}-*"
-    requests.post(f"{place}/_refresh", timeout=60).raise_for_status()
+    node = requests.Session()
+    node.mount("http://", HTTPAdapter(max_retries=WHILE_SHARDS_START))
+    node.post(f"{place}/_refresh", timeout=60).raise_for_status()
     query = {"size": PAGE, "sort": ["_doc"]}
-    answer = _answer(requests.post(f"{place}/_search?scroll=2m", json=query, timeout=60))
+    whole = f"{place}/_search?scroll=2m&allow_partial_search_results=false"
+    answer = _answer(node.post(whole, json=query, timeout=60))
     found = {}
     while answer["hits"]["hits"]:
         for hit in answer["hits"]["hits"]:
             found[hit["_index"], hit["_id"]] = _facts(hit["_source"])
         again = {"scroll": "2m", "scroll_id": answer["_scroll_id"]}
-        answer = _answer(requests.post(f"{address}/_search/scroll", json=again, timeout=60))
+        answer = _answer(node.post(f"{address}/_search/scroll", json=again, timeout=60))
     return found
 
 

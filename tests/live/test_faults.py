@@ -1,4 +1,7 @@
-"""Killed workers, managers, brokers: committed topics hold each upload once, minutes are right."""
+"""Killed workers, managers, brokers: committed topics hold each upload once, minutes are right.
+
+The same two jobs go through one fault after the other; each test feeds them more.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +13,22 @@ import psutil
 import pytest
 
 from tests.live import oracle
-from tests.live.fleet import PATIENCE_S, until
+from tests.live.fleet import PATIENCE_S, Fleet, until
 from tests.live.load import terminals
 from tests.live.messages import bindings
 
 TERMINALS, RATE, SECONDS = 1000, 20_000, 8
 SENT = RATE * SECONDS
 
-pytestmark = pytest.mark.settings(flink={"options": {"state.backend.type": "hashmap"}})
-"""State on the heap: what is shown here does not depend on where it lies, and is shown sooner."""
-
 
 class Feed:
     """A steady feed in a process of its own."""
 
-    def __init__(self, fleet, rate=RATE, seconds=SECONDS) -> None:
+    def __init__(self, fleet) -> None:
         command = [sys.executable, "-m", "tests.live.load", str(fleet.settings)]
+        self.before = fleet.sent()
         self.began = time.monotonic()
-        self.process = subprocess.Popen([*command, str(TERMINALS), str(rate), str(seconds)])
+        self.process = subprocess.Popen([*command, str(TERMINALS), str(RATE), str(SECONDS)])
 
     def at(self, second: float) -> None:
         """Wait for a moment of the feed."""
@@ -38,18 +39,21 @@ class Feed:
         assert self.process.wait(PATIENCE_S) == 0
 
 
-@pytest.fixture
-def running(fleet):
+@pytest.fixture(scope="module")
+def running(servers, tmp_path_factory):
     """Both jobs, before anything was sent."""
-    fleet.bindings.write_text(bindings(terminals(TERMINALS)))
-    fleet.submit("convert")
-    fleet.submit("aggregate")
-    return fleet
+    folder = tmp_path_factory.mktemp("faults")
+    with Fleet.fresh(servers, folder) as fleet:
+        fleet.bindings.write_text(bindings(terminals(TERMINALS)))
+        fleet.submit("convert")
+        fleet.submit("aggregate")
+        yield fleet
 
 
-def holds_each_upload_once_in_order(fleet, sent=SENT) -> None:
+def holds_each_upload_once_in_order(fleet, feed) -> None:
     """Committed vehicle messages are what was sent, and the minutes are the batch's."""
-    assert fleet.sent() == sent
+    sent = fleet.sent()
+    assert sent == feed.before + SENT
     until(lambda: fleet.committed(["vehicle-log"]) >= sent, f"{sent} uploads on vehicle-log")
     last: dict[bytes, int] = {}
     count = 0
@@ -70,25 +74,20 @@ def python_workers(fleet) -> list[psutil.Process]:
 
 def test_task_manager_killed_twice_and_python_workers_once(running):
     flink = running.servers["flink"]
+    until(lambda: python_workers(running), "Python workers")
     feed = Feed(running)
     for second in (2, 6):
         feed.at(second)
+        workers = python_workers(running)
         flink.task_manager(1).kill()
+        until(lambda w=workers: not any(one.is_running() for one in w), "workers die with it")
         flink.start_task_manager(1)
         until(lambda: python_workers(running), "Python workers are back")
     for worker in python_workers(running):
         if worker.is_running():
             worker.kill()
     feed.ends()
-    holds_each_upload_once_in_order(running)
-
-
-def test_python_workers_die_with_their_task_manager(running):
-    workers = until(lambda: python_workers(running), "Python workers")
-    running.servers["flink"].task_manager(1).kill()
-    until(lambda: not any(one.is_running() for one in workers), "workers are gone")
-    running.servers["flink"].start_task_manager(1)
-    running.servers["flink"].ready()
+    holds_each_upload_once_in_order(running, feed)
 
 
 def test_job_manager_lost_and_jobs_carried_on_from_their_last_checkpoints(running):
@@ -103,7 +102,7 @@ def test_job_manager_lost_and_jobs_carried_on_from_their_last_checkpoints(runnin
     running.submit("convert", "--from-savepoint", "latest")
     running.submit("aggregate", "--from-savepoint", "latest")
     feed.ends()
-    holds_each_upload_once_in_order(running)
+    holds_each_upload_once_in_order(running, feed)
 
 
 def test_broker_stopped_for_thirty_seconds(running):
@@ -115,7 +114,7 @@ def test_broker_stopped_for_thirty_seconds(running):
     kafka.start()
     kafka.ready()
     feed.ends()
-    holds_each_upload_once_in_order(running)
+    holds_each_upload_once_in_order(running, feed)
 
 
 def test_stopped_with_a_savepoint_at_two_and_resumed_at_one_and_four(fleet):
@@ -133,4 +132,4 @@ def test_stopped_with_a_savepoint_at_two_and_resumed_at_one_and_four(fleet):
     fleet.stop("convert")
     savepoint = fleet.stop("aggregate")
     fleet.submit("aggregate", "--parallelism", 4, "--from-savepoint", savepoint)
-    holds_each_upload_once_in_order(fleet)
+    holds_each_upload_once_in_order(fleet, feed)

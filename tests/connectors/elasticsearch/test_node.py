@@ -53,10 +53,17 @@ def sink_of(node):
 
 
 def held(node, prefix):
+    node.ask("GET", f"/_cluster/health/{prefix}*?wait_for_status=yellow&timeout=20s")
     node.ask("POST", f"/{prefix}*/_refresh")
     path = f"/{prefix}telemetry-gps-*/_search?size=10000&version=true&_source=false"
     hits = json.loads(node.ask("GET", path))["hits"]["hits"]
     return {(hit["_index"][-10:], hit["_id"]): hit["_version"] for hit in hits}
+
+
+def taken(node, prefix):
+    """How many documents were written; asked of shards, it is answered while one still starts."""
+    stats = json.loads(node.ask("GET", f"/{prefix}*/_stats/indexing"))
+    return stats["_all"]["total"].get("indexing", {}).get("index_total", 0)
 
 
 def test_a_node_of_an_authority_we_do_not_know_gets_nothing(sink_of, tmp_path):
@@ -127,7 +134,7 @@ def test_a_node_that_is_killed_while_it_is_written_to_has_all_rows_in_the_end(no
     rows, done = some(GPS, 5000), []
     writing = threading.Thread(target=lambda: done.append(sink.write(GPS, rows)))
     writing.start()
-    while not held(node, "killed-"):
+    while not taken(node, "killed-"):
         assert writing.is_alive()
     node.kill()
     assert writing.is_alive()
