@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +10,7 @@ from connectors.archive import ArchiveObject
 from connectors.bindings import Terminals, load_bindings
 from connectors.blocks import BLOCK, SCHEME
 from connectors.files import DependencyFailed, Folder, S3Settings, folder
-from connectors.registry import RegistrySchemas
+from connectors.registry import RegistrySchemas, usable
 from connectors.settings import DatabaseSettings, KafkaSettings, RegistrySettings
 from connectors.sink import DeliverySettings
 from connectors.state import State
@@ -29,7 +28,8 @@ class SchemaDirectory:
     settings: S3Settings
 
     def lookup(self, schema_id: int) -> dict[str, Any] | None:
-        """The writer schema of this id. Raises DependencyFailed when the folder is away."""
+        """The writer schema of this id. Raises DependencyFailed when the folder is away, or when
+        the file is no Avro record."""
         if self.uri is None:
             return None
         return _writer_schema(self.uri, self.settings, schema_id)
@@ -41,7 +41,15 @@ def _writer_schema(uri: str, settings: S3Settings, schema_id: int) -> dict[str, 
     if not place.exists():
         raise DependencyFailed(f"schema directory {uri} is not there")
     data = place.read(f"{schema_id}.avsc")
-    return None if data is None else dict(json.loads(data.to_pybytes()))
+    if data is None:
+        return None
+    writer, why_not = usable({"schema": data.to_pybytes()})
+    if why_not is not None:
+        raise DependencyFailed(
+            f"{uri}/{schema_id}.avsc {why_not}: put the schema there that the messages of id "
+            f"{schema_id} were written with"
+        )
+    return writer
 
 
 @functools.lru_cache(maxsize=2)
