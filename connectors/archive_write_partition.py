@@ -17,12 +17,10 @@ from connectors import blocks
 from connectors.archive_write_object import SCHEMA
 from connectors.archive_write_progress import Interference, Mark, Progress
 from connectors.archive_write_store import Objects, Patience
-from connectors.files import DependencyFailed
 from connectors.kafka import begin_offsets
 from connectors.kafka_read import OffsetsGone, read_range
 from connectors.lake import local_hours
-from connectors.settings import KafkaSettings
-from connectors.sink import DeliverySettings
+from connectors.settings import DeliverySettings, DependencyFailed, KafkaSettings
 from transforms.arrays import filled_int64
 
 _LOG = logging.getLogger(__name__)

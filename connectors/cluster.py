@@ -20,9 +20,8 @@ from confluent_kafka.admin import (
     TopicMetadata,
 )
 
-from connectors.files import DependencyFailed
 from connectors.kafka import REQUEST_S, Troubles, admin, asking, bootstrap
-from connectors.settings import BadSettings, KafkaSettings
+from connectors.settings import BadSettings, DependencyFailed, KafkaSettings
 from connectors.topics import Topic
 
 SHOWN_AFTER_S = 0.2

@@ -23,6 +23,7 @@ from pyarrow import fs
 
 from connectors import bucket, disk
 from connectors.bucket import ANY_VERSION, ATTEMPTS, Changed
+from connectors.settings import DependencyFailed, S3Settings
 
 PARALLEL = 16
 IN_MEMORY_BYTES = 1 << 20
@@ -30,21 +31,6 @@ ABANDONED = timedelta(days=1)
 _LOG = logging.getLogger(__name__)
 LOCK = ".lock"
 __all__ = ["Changed", "Commit", "DependencyFailed", "Folder", "S3Settings", "failing", "folder"]
-
-
-class DependencyFailed(Exception):
-    """A bucket or file system did not do what was asked: names it, the path and the error."""
-
-
-@dataclass(frozen=True)
-class S3Settings:
-    """How to reach S3. Credentials come from the standard AWS sources (environment, profile,
-    role), again when a store refuses them; `endpoint` is for S3-compatible stores."""
-
-    endpoint: str | None = None
-    region: str | None = None
-    connect_timeout_s: float = 5
-    request_timeout_s: float = 15
 
 
 @functools.cache

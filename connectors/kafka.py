@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from connectors.files import DependencyFailed
-from connectors.settings import BadSettings, KafkaSettings, secret
+from connectors.settings import BadSettings, DependencyFailed, KafkaSettings, secret
 
 REQUEST_S = 15.0
 READ_COMMITTED, READ_UNCOMMITTED = "read_committed", "read_uncommitted"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, TopicPartition
 
-from connectors.files import DependencyFailed
 from connectors.kafka import (
     READ_COMMITTED,
     REQUEST_S,
@@ -20,7 +19,7 @@ from connectors.kafka import (
     end_offsets,
     failure,
 )
-from connectors.settings import KafkaSettings
+from connectors.settings import DependencyFailed, KafkaSettings
 
 FIRST_S = 30.0
 

@@ -22,7 +22,6 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from connectors.files import DependencyFailed
 from connectors.kafka import (
     READ_COMMITTED,
     REQUEST_S,
@@ -32,7 +31,7 @@ from connectors.kafka import (
     consumer,
     failure,
 )
-from connectors.settings import BadSettings, KafkaSettings
+from connectors.settings import BadSettings, DependencyFailed, KafkaSettings
 from schemas.arrow import UTC_MS
 from transforms.raw import SCHEMA, constant
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import PositiveInt
 
-from connectors.sink import DeliverySettings
+from connectors.settings import DeliverySettings
 
 
 class LakeSettings(DeliverySettings):

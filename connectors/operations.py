@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from psycopg import conninfo, pq
 
-from connectors.files import DependencyFailed
-from connectors.settings import DatabaseSettings, secret
+from connectors.settings import DatabaseSettings, DependencyFailed, secret
 from transforms import bind, vehicles
 
 CHANNEL = "odograph_dimensions"

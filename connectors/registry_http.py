@@ -13,8 +13,7 @@ import requests
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_exponential_jitter
 
-from connectors.files import DependencyFailed
-from connectors.settings import BadSettings, RegistrySettings, secret
+from connectors.settings import BadSettings, DependencyFailed, RegistrySettings, secret
 
 CONNECT_S, READ_S, WHOLE_S = 5.0, 10.0, 30.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
@@ -22,6 +24,11 @@ SECRET_PROPERTIES = frozenset(
         "ssl.key.password", "ssl.key.pem", "ssl.keystore.password",
     }
 )  # fmt: skip
+
+
+class DependencyFailed(Exception):
+    """Something outside, such as a store or a broker, did not do what was asked: names it, the
+    place and the error."""
 
 
 class BadSettings(ValueError):
@@ -64,8 +71,29 @@ def secret(reference: str) -> str:
         raise MissingSecret(f"{reference}: {error.strerror}") from None
 
 
+@dataclass(frozen=True)
+class S3Settings:
+    """How to reach S3. Credentials come from the standard AWS sources (environment, profile,
+    role), again when a store refuses them; `endpoint` is for S3-compatible stores."""
+
+    endpoint: str | None = None
+    region: str | None = None
+    connect_timeout_s: float = 5
+    request_timeout_s: float = 15
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DeliverySettings(_Section):
+    """How long a store is asked again. The waits double from `retry_backoff_ms` to
+    `retry_backoff_max_ms`, each shortened by chance; after `max_retries` the work fails and the
+    engine repeats it. Names are those of Kafka Connect's sinks where they mean the same."""
+
+    max_retries: NonNegativeInt = 50
+    retry_backoff_ms: PositiveInt = 2_000
+    retry_backoff_max_ms: PositiveInt = 60_000
 
 
 class KafkaSettings(_Section):

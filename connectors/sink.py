@@ -10,25 +10,12 @@ from typing import Any, Protocol, TypeVar
 import orjson
 import pyarrow as pa
 import tenacity
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
-from connectors.files import DependencyFailed
+from connectors.settings import DeliverySettings, DependencyFailed
 from connectors.tables import Table
 from transforms.outcome import DEAD_SCHEMA, MESSAGE_LIMIT, VERSION
 
 Done = TypeVar("Done")
-
-
-class DeliverySettings(BaseModel):
-    """How long a store is asked again. The waits double from `retry_backoff_ms` to
-    `retry_backoff_max_ms`, each shortened by chance; after `max_retries` the work fails and the
-    engine repeats it. Names are those of Kafka Connect's sinks where they mean the same."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_retries: NonNegativeInt = 50
-    retry_backoff_ms: PositiveInt = 2_000
-    retry_backoff_max_ms: PositiveInt = 60_000
 
 
 @dataclass(frozen=True)

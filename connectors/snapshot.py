@@ -19,8 +19,7 @@ import tenacity
 
 from connectors import operations
 from connectors.bindings import load_bindings
-from connectors.files import DependencyFailed, S3Settings
-from connectors.settings import DatabaseSettings, MissingSecret
+from connectors.settings import DatabaseSettings, DependencyFailed, MissingSecret, S3Settings
 from transforms.bind import Bindings
 from transforms.terminals import KnownTerminals
 from transforms.vehicles import Vehicles

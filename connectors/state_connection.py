@@ -8,9 +8,8 @@ from typing import Any, NoReturn, TypeVar
 
 import psycopg
 
-from connectors.files import DependencyFailed
 from connectors.operations import connect, describe
-from connectors.settings import DatabaseSettings
+from connectors.settings import DatabaseSettings, DependencyFailed
 from connectors.sink import Passing, patiently
 from connectors.state_arrays import takes_arrays
 from connectors.state_settings import StateSettings

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
-from connectors.settings import DatabaseSettings, SecretReference
-from connectors.sink import DeliverySettings
+from connectors.settings import DatabaseSettings, DeliverySettings, SecretReference
 
 
 class StateSettings(DeliverySettings):

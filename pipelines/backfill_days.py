@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from connectors.bigquery.settings import BigQuerySettings
 from connectors.files import Folder
-from connectors.sink import DeliverySettings
+from connectors.settings import DeliverySettings
 from connectors.tables import Table
 from pipelines.job import Job
 

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from connectors.lake import TableWriter
 from connectors.lake_merged import SOURCE, is_merged
-from connectors.sink import DeliverySettings, Sink
+from connectors.settings import DeliverySettings
+from connectors.sink import Sink
 from connectors.tables import MINUTES, TABLES, Table, revision
 from pipelines.backfill_days import Files, Load, put_by, takes_days, waiting
 from pipelines.day_letters import tell

@@ -11,8 +11,7 @@ from connectors.bindings import Terminals, load_bindings
 from connectors.blocks import BLOCK, SCHEME
 from connectors.files import DependencyFailed, Folder, S3Settings, folder
 from connectors.registry import RegistrySchemas, usable
-from connectors.settings import DatabaseSettings, KafkaSettings, RegistrySettings
-from connectors.sink import DeliverySettings
+from connectors.settings import DatabaseSettings, DeliverySettings, KafkaSettings, RegistrySettings
 from connectors.state import State
 from schemas import MESSAGE_TYPES
 from transforms.decode import Decoder

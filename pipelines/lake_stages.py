@@ -11,11 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from connectors.blocks import BLOCK, SCHEME
-from connectors.files import DependencyFailed
 from connectors.kafka import bootstrap
 from connectors.lake import local_hours
 from connectors.lake_settings import LakeSettings
-from connectors.settings import BadSettings, named_folder
+from connectors.settings import BadSettings, DependencyFailed, named_folder
 from connectors.sink import Passing, patiently
 from pipelines.blocks import parcel, read_block
 from pipelines.enrich import DEAD_LETTERS_TOPIC, dead_records

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from connectors.files import S3Settings
 from connectors.kafka_java import java_properties
-from connectors.settings import DatabaseSettings, KafkaSettings, RegistrySettings
-from connectors.sink import DeliverySettings
+from connectors.settings import (
+    DatabaseSettings,
+    DeliverySettings,
+    KafkaSettings,
+    RegistrySettings,
+    S3Settings,
+)
 from schemas import MESSAGE_TYPES
 from transforms.rules import Rules
 

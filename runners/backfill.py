@@ -15,7 +15,7 @@ from apache_beam.runners.runner import PipelineRunner, create_runner
 
 from connectors.archive import Listing
 from connectors.blocks import SCHEME, Blocks, Spans
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from pipelines.backfill import build
 from pipelines.job import Job
 from pipelines.ledger import COUNTED as COUNTED

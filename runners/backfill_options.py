@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from runners.config import BadArguments
-from runners.request import STORES
 from runners.screen import Instant
 
+LAKE = "lake"
+STORES = (LAKE, "bigquery", "elasticsearch", "state")
 Ends = datetime | tuple[str, ...]
 
 

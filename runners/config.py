@@ -20,15 +20,15 @@ from pydantic import (
 from connectors.archive_settings import ArchiveSettings
 from connectors.bigquery.settings import BigQuerySettings
 from connectors.elasticsearch.settings import ElasticsearchSettings
-from connectors.files import S3Settings
 from connectors.lake_settings import LakeSettings
 from connectors.settings import (
     DatabaseSettings,
+    DeliverySettings,
     KafkaSettings,
     RegistrySettings,
+    S3Settings,
     TopicSettings,
 )
-from connectors.sink import DeliverySettings
 from connectors.state_settings import StateSettings
 from transforms.rules import Rules
 

@@ -11,8 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from connectors.files import DependencyFailed
-from connectors.settings import BadSettings
+from connectors.settings import BadSettings, DependencyFailed
 from runners.backfill_options import Ends, sorted_out, to_option
 from runners.config import SINKS, BadArguments, Config, load_config
 from runners.flink.cluster import Cluster, Job

@@ -14,16 +14,15 @@ from typing import Any
 from connectors.archive import Listing, list_objects
 from connectors.blocks import BLOCK, SCHEME, Blocks, Spans, list_blocks, parse_ranges, spans_between
 from connectors.files import DependencyFailed, S3Settings, folder
-from connectors.sink import DeliverySettings
+from connectors.settings import DeliverySettings
 from connectors.state import Reached
 from pipelines.job import Job
 from runners.alone import SPOOL_PREFIX
+from runners.backfill_options import LAKE, STORES
 from runners.config import BadArguments, Config
 from schemas import MESSAGE_TYPES
 
 LEDGER = "ledger.json"
-LAKE = "lake"
-STORES = (LAKE, "bigquery", "elasticsearch", "state")
 
 
 def source(

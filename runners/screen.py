@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 
 console = Console(stderr=True)
 ASK_S = 1.0

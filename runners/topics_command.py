@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from runners.config import load_config
+from runners.lazy import LazyGroup
 
 if TYPE_CHECKING:
     from connectors.cluster import Plan
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 DRIFT = 4
 
 
-@click.group()
+@click.group(cls=LazyGroup, modules={"tail": "runners.tail_command"})
 def topics() -> None:
     """The topics on Kafka: five of terminals, five of vehicles, minutes, and what is set aside."""
 

@@ -22,9 +22,9 @@ from bench import report
 from bench.live import latency, sql, table
 from bench.live.contenders import CONTENDERS, Bench, quix_python
 from bench.live.uploads import KINDS, START_MS, binding_rows, rounds, terminals
-from connectors.files import DependencyFailed
 from connectors.kafka import client_properties
 from connectors.registry import ids
+from connectors.settings import DependencyFailed
 from runners.config import BadArguments, Config, load_config
 from runners.simulation.kafka import feed
 from runners.stack.artefacts import default_cache

@@ -18,8 +18,8 @@ from bench.live import sql
 from bench.live.rows import without_logical_types
 from bench.live.uploads import Kind
 from bench.live.watch import Cost, Pace, Point, Source, busy, follow, hot, pace
-from connectors.files import DependencyFailed
 from connectors.registry import ids
+from connectors.settings import DependencyFailed
 from runners.config import Config, StreamConfig
 from runners.flink.client import client, told
 from runners.flink.cluster import Cluster

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import psutil
 
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from runners.flink.cluster import Cluster
 from runners.stack.flink import Flink
 

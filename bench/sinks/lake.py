@@ -33,11 +33,11 @@ from bench.live.uploads import KINDS, Kind
 from bench.live.watch import Cost, Source
 from connectors.bindings import load_bindings
 from connectors.blocks import SCHEME, list_blocks, spans_between
-from connectors.files import DependencyFailed, S3Settings
 from connectors.kafka import begin_offsets, end_offsets
 from connectors.kafka_read import read_range
 from connectors.lake_settings import LakeSettings
 from connectors.registry import RegistrySchemas
+from connectors.settings import DependencyFailed, S3Settings
 from pipelines.job import Job
 from pipelines.lake_block import Core, write_block
 from runners.config import SinksConfig

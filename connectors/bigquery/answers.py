@@ -14,7 +14,7 @@ from google.cloud.bigquery_storage_v1 import types
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from connectors.sink import Passing
 
 Meaning = Literal["kept", "later", "no table", "old schema", "denied", "bad rows", "bad request"]

@@ -12,7 +12,7 @@ import pyarrow as pa
 from connectors.bigquery.answers import Answer
 from connectors.bigquery.connection import Broken, Connection, request
 from connectors.bigquery.settings import LARGEST_APPEND, BigQuerySettings
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from connectors.sink import Passing, patiently
 
 UNNAMED = 8

@@ -8,7 +8,7 @@ from google.cloud.bigquery import SchemaField
 from connectors.bigquery import shape, views
 from connectors.bigquery.answers import Exists, Missing
 from connectors.bigquery.reach import Rest
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from connectors.sink import Passing, patiently
 from connectors.tables import Table
 

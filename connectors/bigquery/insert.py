@@ -17,7 +17,7 @@ from connectors.bigquery import shape
 from connectors.bigquery.answers import PASSING_REASONS, Missing
 from connectors.bigquery.reach import Rest
 from connectors.bigquery.settings import LARGEST_APPEND
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from connectors.sink import Passing, patiently
 from connectors.tables import REVISION, Table
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from connectors.bigquery.answers import Exists, Missing, of_job
 from connectors.bigquery.reach import Rest
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from connectors.sink import Passing
 
 _TRIES = 1_000

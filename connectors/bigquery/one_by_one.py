@@ -11,7 +11,7 @@ from connectors.bigquery.answers import RowsRefused
 from connectors.bigquery.append import UNNAMED
 from connectors.bigquery.dataset import Dataset
 from connectors.bigquery.load import load_rows
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from connectors.sink import Written, refused
 from connectors.tables import Table
 from transforms.outcome import DEAD_SCHEMA, no_dead

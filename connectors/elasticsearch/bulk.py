@@ -10,7 +10,7 @@ import orjson
 import pyarrow as pa
 
 from connectors.elasticsearch.connection import Connection, Unmeant
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from connectors.sink import Passing, patiently
 
 PATH = (

@@ -13,8 +13,7 @@ import orjson
 from elasticsearch import ApiError, Elasticsearch, JsonSerializer, UnsupportedProductError
 
 from connectors.elasticsearch.settings import ElasticsearchSettings
-from connectors.files import DependencyFailed
-from connectors.settings import BadSettings, secret
+from connectors.settings import BadSettings, DependencyFailed, secret
 from connectors.sink import Passing
 
 PASSING = {408, 429, 500, 502, 503, 504}

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from connectors.elasticsearch.connection import Connection, Unmeant
 from connectors.elasticsearch.prune import day_of
-from connectors.files import DependencyFailed
-from connectors.settings import BadSettings
+from connectors.settings import BadSettings, DependencyFailed
 from connectors.sink import Passing
 
 DIGITS = 6

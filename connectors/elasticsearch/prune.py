@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 
 from connectors.elasticsearch.connection import Connection, Unmeant
 from connectors.elasticsearch.documents import index_base
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from connectors.sink import patiently
 from connectors.tables import Table
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from connectors.elasticsearch.connection import Connection, Unmeant
 from connectors.elasticsearch.documents import DAY_LENGTH, by_day, index_base, texts
 from connectors.elasticsearch.generations import Generations, behind
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from connectors.sink import Passing, patiently
 from connectors.tables import Table
 

@@ -15,8 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from connectors.settings import SecretReference
-from connectors.sink import DeliverySettings
+from connectors.settings import DeliverySettings, SecretReference
 
 MOST_BYTES = 90 << 20
 """Elasticsearch refuses requests of more than 100 MB."""

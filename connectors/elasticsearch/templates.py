@@ -13,8 +13,7 @@ from connectors.elasticsearch.generations import begin, refuse
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.states import COLUMNS
 from connectors.elasticsearch.vehicles import index_name
-from connectors.files import DependencyFailed
-from connectors.settings import BadSettings
+from connectors.settings import BadSettings, DependencyFailed
 from connectors.sink import patiently
 from connectors.tables import GONE, REVISION, Table
 

@@ -15,7 +15,7 @@ from py4j.protocol import Py4JJavaError
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from pipelines.backfill_flink import Workers
 from pipelines.phases import run
 from runners.flink.bounded import EXPECTED, PHASE, Backfill

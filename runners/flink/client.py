@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from runners.stack import java
 from runners.stack.artefacts import default_cache
 from runners.stack.flink import JAVA_OPTIONS, flink_python
@@ -77,5 +77,6 @@ def _settings(url: str, place: Path) -> dict[str, object]:
         "security.ssl.rest.enabled": secure,
         "jobmanager.rpc.address": parts.hostname,
         "env.java.opts.all": JAVA_OPTIONS,
+        "env.java.opts.client": " ".join(java.LIGHT),
         "env.log.dir": str(place),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from connectors.archive_settings import ArchiveSettings
-from connectors.sink import DeliverySettings
+from connectors.settings import DeliverySettings
 from pipelines.live import DEVICE_TOPICS, HOUR_MS, Live
 from runners.config import BadArguments, Config
 from schemas import MESSAGE_TYPES

@@ -8,9 +8,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from connectors.files import DependencyFailed
 from connectors.kafka import partitions
 from connectors.registry import ids
+from connectors.settings import DependencyFailed
 from connectors.snapshot import held, held_file
 from pipelines.live import Live
 from pipelines.stores import check_store

@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from connectors.files import DependencyFailed
 from connectors.kafka import Troubles, client_properties, failure, partitions
-from connectors.settings import BadSettings, KafkaSettings
+from connectors.settings import BadSettings, DependencyFailed, KafkaSettings
 from runners.simulation.archive import Line
 
 BURSTS_A_SECOND = 50

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 
 PINS = Path(__file__).parent / "pins"
 GO_VERSION = "1.27.3"

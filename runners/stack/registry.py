@@ -53,7 +53,8 @@ class Registry(OneProcess):
             "apicurio.datasource.url": f"jdbc:h2:file:{self.folder}/schemas;AUTO_SERVER=FALSE",
             "apicurio.ccompat.legacy-id-mode.enabled": "false",
         }
-        command = [str(java.fetch(self.cache) / "bin" / "java"), "-Xms128m", f"-Xmx{self.heap_mb}m"]
+        command = [str(java.fetch(self.cache) / "bin" / "java"), *java.LIGHT]
+        command += ["-Xms128m", f"-Xmx{self.heap_mb}m"]
         command += [f"-D{key}={value}" for key, value in settings.items()]
         self.process.start([*command, "-jar", str(self.fetch() / "quarkus-run.jar")])
 

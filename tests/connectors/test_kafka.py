@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from connectors.files import DependencyFailed
 from connectors.kafka import (
     begin_offsets,
     client_properties,
@@ -13,7 +12,7 @@ from connectors.kafka import (
     offsets_at,
     partitions,
 )
-from connectors.settings import BadSettings, KafkaSettings, MissingSecret
+from connectors.settings import BadSettings, DependencyFailed, KafkaSettings, MissingSecret
 from tests.connectors.kafka_support import new_topic, send, settings_of, transaction
 
 

@@ -5,10 +5,9 @@ import subprocess
 
 import pytest
 
-from connectors.files import DependencyFailed
 from connectors.kafka import partitions
 from connectors.kafka_java import java_properties
-from connectors.settings import BadSettings, KafkaSettings
+from connectors.settings import BadSettings, DependencyFailed, KafkaSettings
 from runners.stack import java
 from runners.stack.processes import free_port
 from tests.connectors.certificates import Authority

@@ -12,10 +12,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
-from connectors.files import DependencyFailed
 from connectors.kafka import begin_offsets, end_offsets
 from connectors.kafka_read import Limits, OffsetsGone, Place, read_places, read_range
-from connectors.settings import BadSettings
+from connectors.settings import BadSettings, DependencyFailed
 from runners.stack.kafka import Kafka
 from runners.stack.processes import free_port
 from tests.connectors.kafka_support import (

@@ -9,9 +9,8 @@ import pytest
 
 from connectors import operations
 from connectors.bindings import BadBindings
-from connectors.files import DependencyFailed
 from connectors.operations_tables import apply, exclusive, load, read_vehicles
-from connectors.settings import DatabaseSettings
+from connectors.settings import DatabaseSettings, DependencyFailed
 from schemas import load as schema
 from tests.connectors.database_support import bind, new_database, register
 from transforms.bind import SCHEMA

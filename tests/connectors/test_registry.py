@@ -14,11 +14,10 @@ import pytest
 import requests
 
 from connectors import registry as looking
-from connectors.files import DependencyFailed
 from connectors.registration import register
 from connectors.registry import Lookup, RegistrySchemas, ids, latest_id
 from connectors.registry_http import MAX_RESPONSE
-from connectors.settings import BadSettings, RegistrySettings
+from connectors.settings import BadSettings, DependencyFailed, RegistrySettings
 from connectors.topics import SCHEMA_OF
 from schemas import load
 from tests.connectors.certificates import Authority

@@ -10,8 +10,7 @@ import pytest
 
 from connectors import snapshot as module
 from connectors.bindings import BadBindings
-from connectors.files import DependencyFailed, S3Settings
-from connectors.settings import MissingSecret
+from connectors.settings import DependencyFailed, MissingSecret, S3Settings
 from connectors.snapshot import DatabaseHolder, held, held_file
 from tests.connectors.database_support import bind, new_database, register, until
 from transforms.bind import UNBOUND

@@ -6,8 +6,7 @@ import time
 import psycopg
 import pytest
 
-from connectors.files import DependencyFailed
-from connectors.settings import DatabaseSettings
+from connectors.settings import DatabaseSettings, DependencyFailed
 from connectors.state_connection import StateConnection
 from connectors.state_settings import StateSettings
 from connectors.state_store import StateStore

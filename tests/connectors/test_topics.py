@@ -5,10 +5,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from connectors.cluster import ALTER, BY_HAND, CREATE, apply, plan
-from connectors.files import DependencyFailed
 from connectors.kafka import end_offsets
 from connectors.kafka_read import read_range
-from connectors.settings import BadSettings, KafkaSettings, TopicSettings
+from connectors.settings import BadSettings, DependencyFailed, KafkaSettings, TopicSettings
 from connectors.topics import (
     DEAD_LETTERS,
     DEVICE_TOPICS,

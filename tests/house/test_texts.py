@@ -22,7 +22,9 @@ ANCHOR = re.compile(r"\]\(([^)#:\s]*)#([^)\s]+)\)")
 
 def leaves(group, path=frozenset()):
     """The words of every command; the sinks are one."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if isinstance(command, click.Group) and name != "sink":
             yield from leaves(command, path | {name})
         else:

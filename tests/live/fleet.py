@@ -15,8 +15,8 @@ import yaml
 from confluent_kafka.admin import AdminClient
 
 from connectors.bindings import load_bindings
-from connectors.files import S3Settings
 from connectors.kafka import client_properties, end_offsets
+from connectors.settings import S3Settings
 from pipelines.live import DEVICE_TOPICS
 from runners.config import Config, load_config
 from runners.flink.cluster import Cluster, Job

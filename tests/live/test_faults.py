@@ -24,11 +24,11 @@ SENT = RATE * SECONDS
 class Feed:
     """A steady feed in a process of its own."""
 
-    def __init__(self, fleet) -> None:
+    def __init__(self, fleet, rate=RATE, seconds=SECONDS) -> None:
         command = [sys.executable, "-m", "tests.live.load", str(fleet.settings)]
         self.before = fleet.sent()
         self.began = time.monotonic()
-        self.process = subprocess.Popen([*command, str(TERMINALS), str(RATE), str(SECONDS)])
+        self.process = subprocess.Popen([*command, str(TERMINALS), str(rate), str(seconds)])
 
     def at(self, second: float) -> None:
         """Wait for a moment of the feed."""

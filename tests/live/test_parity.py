@@ -1,4 +1,4 @@
-"""The same day through Kafka and Flink, and through a batch, comes to the same facts."""
+"""The same uploads through Kafka and Flink, and through a batch, come to the same facts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ VEHICLE_TOPICS = [f"vehicle-{name}" for name in MESSAGE_TYPES]
 
 
 NEVER_LATE = pytest.mark.settings(stream={"lateness_hours": 1_000_000})
-"""A day of long ago: uploads without a receive time take that of the broker."""
+"""Of long ago: uploads without a receive time take that of the broker."""
+
+
+EVENING = "2024-01-15T20:00+09:00"
+"""Fourteen hours later midnight is over in the fleet's zone and in UTC."""
 
 
 @NEVER_LATE
-def test_a_day_with_every_misbehaviour_live_equals_the_batch(fleet, tmp_path):
-    fleet.simulate(tmp_path / "day", "--vehicles", 6, "--hours", 24, "--misbehave", "all")
+@pytest.mark.parametrize("hours", [14, pytest.param(24, marks=pytest.mark.long)])
+def test_hours_with_every_misbehaviour_live_equal_the_batch(fleet, tmp_path, hours):
+    words = ("--vehicles", 46, "--hours", hours, "--start", EVENING, "--misbehave", "all")
+    fleet.simulate(tmp_path / "simulated", *words)
     batch = fleet.batch()
     fleet.submit("convert")
     fleet.submit("aggregate", "--parallelism", 2)

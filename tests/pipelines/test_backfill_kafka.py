@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from connectors import blocks
-from connectors.files import DependencyFailed
-from connectors.settings import BadSettings, KafkaSettings
+from connectors.settings import BadSettings, DependencyFailed, KafkaSettings
 from pipelines.job import Job
 from runners import request
 from runners.backfill import balances, run_backfill

@@ -12,7 +12,7 @@ import pytest
 
 from connectors import files
 from connectors.bindings import load_bindings
-from connectors.files import S3Settings
+from connectors.settings import S3Settings
 from pipelines.job import Job
 from pipelines.lake_block import Core
 from runners.simulation import simulate

@@ -8,9 +8,8 @@ import pytest
 
 from connectors import files
 from connectors.blocks import Block, cut
-from connectors.files import DependencyFailed
 from connectors.lake_settings import LakeSettings
-from connectors.settings import KafkaSettings
+from connectors.settings import DependencyFailed, KafkaSettings
 from pipelines.job import Job
 from pipelines.lake_block import Core, write_records
 from pipelines.lake_stages import LakeStage

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from connectors.files import DependencyFailed, S3Settings
+from connectors.settings import DependencyFailed, S3Settings
 from pipelines.job import SchemaDirectory
 from schemas import load
 

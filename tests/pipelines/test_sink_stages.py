@@ -11,8 +11,7 @@ import pyarrow as pa
 import pytest
 
 from connectors.elasticsearch.settings import ElasticsearchSettings
-from connectors.files import DependencyFailed
-from connectors.settings import KafkaSettings
+from connectors.settings import DependencyFailed, KafkaSettings
 from connectors.sink import Written, refused
 from connectors.tables import JUDGED, MINUTES, TELEMETRY
 from pipelines import sink_stages

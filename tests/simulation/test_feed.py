@@ -13,8 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from connectors.files import DependencyFailed
-from connectors.settings import KafkaSettings
+from connectors.settings import DependencyFailed, KafkaSettings
 from runners.simulation import simulate
 from runners.simulation.formats import AvroWriter
 from runners.simulation.kafka import Feeder, Pace, Record, as_sent, feed

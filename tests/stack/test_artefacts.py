@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from runners.stack import artefacts
 from runners.stack.artefacts import PINS, check, kept, maven_archive, wheel
 

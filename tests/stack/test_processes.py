@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from runners.config import BadArguments
 from runners.stack.processes import (
     Process,

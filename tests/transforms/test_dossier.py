@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from connectors.bindings import load_bindings
-from connectors.files import S3Settings
+from connectors.settings import S3Settings
 from runners.simulation import simulate
 from runners.simulation.misbehaviours import MISBEHAVIOURS
 from tests.transforms.stream_model import Stream

@@ -16,7 +16,7 @@ from google.rpc import code_pb2
 
 from connectors.bigquery.settings import BigQuerySettings
 from connectors.bigquery.sink import BigQuerySink
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from runners.stack import faults as http
 from runners.stack.bigquery import BigQuery
 from runners.stack.grpc_faults import Answer, Close, Delay, Fail, LoseAnswer

@@ -7,7 +7,7 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from runners.stack import faults as http
 from runners.stack.grpc_faults import Answer, Fail
 from tests.connectors.bigquery.rows import GPS, NOON, many, part, row, rows_of

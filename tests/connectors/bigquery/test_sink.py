@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from connectors.bigquery import views
 from connectors.bigquery.settings import BigQuerySettings
 from connectors.bigquery.sink import BigQuerySink
-from connectors.files import DependencyFailed
-from connectors.settings import BadSettings
+from connectors.settings import BadSettings, DependencyFailed
 from connectors.tables import MINUTES, TABLES, Table
 from tests.connectors.bigquery.rows import GPS, NOON, latest, many, part, row, rows_of
 

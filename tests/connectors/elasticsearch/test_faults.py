@@ -9,8 +9,7 @@ import pytest
 
 from connectors.elasticsearch.connection import Connection
 from connectors.elasticsearch.sink import ElasticsearchSink
-from connectors.files import DependencyFailed
-from connectors.settings import BadSettings
+from connectors.settings import BadSettings, DependencyFailed
 from runners.stack.faults import (
     Answer,
     Delay,

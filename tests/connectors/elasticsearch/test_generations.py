@@ -9,8 +9,7 @@ import pytest
 from connectors.elasticsearch.connection import connect
 from connectors.elasticsearch.prune import delete, old
 from connectors.elasticsearch.templates import template
-from connectors.files import DependencyFailed
-from connectors.settings import BadSettings
+from connectors.settings import BadSettings, DependencyFailed
 from connectors.tables import MINUTES, TABLES
 from runners.stack.faults import Answer, Rewrite
 from tests.connectors.elasticsearch.rows import GPS, LOG, oracle, row, some, table_of

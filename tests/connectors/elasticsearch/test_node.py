@@ -7,7 +7,7 @@ import pytest
 
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.sink import ElasticsearchSink
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from runners.stack.elasticsearch import USER, Elasticsearch, Tls
 from runners.stack.processes import free_port
 from tests.connectors.certificates import Authority

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import connectors.elasticsearch.rollover as rollover
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from connectors.tables import MINUTES
 from runners.stack.faults import Answer, Rewrite
 from tests.connectors.elasticsearch.rows import GPS, LOG, at, oracle, row, some, table_of

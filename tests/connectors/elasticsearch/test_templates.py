@@ -7,8 +7,7 @@ import pytest
 
 from connectors.elasticsearch.connection import connect
 from connectors.elasticsearch.templates import has_lifecycles, mapping, template
-from connectors.files import DependencyFailed
-from connectors.settings import BadSettings
+from connectors.settings import BadSettings, DependencyFailed
 from connectors.tables import TABLES, TELEMETRY
 from runners.stack.faults import Answer
 from tests.connectors.elasticsearch.rows import GPS, LOG, row, table_of

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from connectors.files import DependencyFailed
+from connectors.settings import DependencyFailed
 from tests.connectors.elasticsearch.rows import GPS, oracle, some
 
 REFUSAL = (
