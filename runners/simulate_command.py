@@ -41,7 +41,13 @@ class Start(Instant):
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="For archive, bindings, truth."
 )
-@click.option("--vehicles", default=20, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--vehicles",
+    default=20,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="As many, or more where --misbehave needs terminals of its own.",
+)
 @click.option("--hours", default=24.0, show_default=True, type=click.FloatRange(min=0.01))
 @click.option("--seed", default=1, show_default=True, type=int, help="Same seed, same bytes.")
 @click.option("--misbehave", default="", help="`all`, or some of M01,M02,… (docs/rules.md).")
