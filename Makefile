@@ -12,10 +12,11 @@ JAR := runners/flink/odograph-flink.jar
 JAVA_SOURCES := $(shell find runners/flink/java -name target -prune -o -type f -print)
 SINKS := $(wildcard tests/live/test_sink*.py)
 ON_SERVERS := tests/connectors tests/runners tests/stack
+DAYS := tests/notebooks tests/oracle tests/simulation tests/truth
 DEMO_VEHICLES ?= 50
 DEMO_HOURS ?= 24
 
-.PHONY: help demo jar servers test test-core test-core-on-flink test-servers test-sinks test-live test-long lint bench bench-live clean
+.PHONY: help demo jar servers test test-core test-days test-core-on-flink test-servers test-sinks test-live test-long lint bench bench-live clean
 
 help:
 	@echo "make demo       simulate a fleet day, backfill it, draw it: demo/fleet_day.html"
@@ -23,6 +24,7 @@ help:
 	@echo "make servers    fetch what \`odograph stack up\` and the tests start"
 	@echo "make test       lint, types, then all tests but the long ones, three lots at a time"
 	@echo "make test-core  what needs few servers"
+	@echo "make test-days  whole days, simulated and real, against what they must come to"
 	@echo "make test-core-on-flink  the core with the libraries of a Flink worker"
 	@echo "make test-servers  connectors, commands and the stack on real servers"
 	@echo "make test-sinks    backfills, and the sinks on a real cluster"
@@ -54,10 +56,13 @@ servers: $(READY) $(FLINK_READY)
 	$(BIN)/odograph stack fetch
 
 test: lint servers $(JAR)
-	$(MAKE) -j3 --output-sync=target test-live test-sinks test-servers test-core test-core-on-flink
+	$(MAKE) -j3 -k --output-sync=target test-live test-sinks test-servers test-core test-days test-core-on-flink
 
 test-core: servers $(JAR)
-	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(ON_SERVERS) tests/pipelines tests/live)
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(DAYS) $(ON_SERVERS) tests/pipelines tests/live)
+
+test-days: servers $(JAR)
+	$(BIN)/python -m pytest -q --durations=5 $(DAYS)
 
 test-core-on-flink: servers
 	$(FLINK_BIN)/python -m pytest -q -p no:cacheprovider --ignore=tests/transforms/test_properties.py -k "not any_batches and not anew" tests/schemas tests/transforms

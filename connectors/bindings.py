@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from connectors.files import DependencyFailed, S3Settings, folder
+from connectors.files import folder
+from connectors.settings import BadSettings, DependencyFailed, S3Settings
 from transforms.bind import SCHEMA, Bindings
 from transforms.terminals import KnownTerminals
 
@@ -20,7 +21,7 @@ REQUIRED = ("device_no", "vehicle_id", "valid_from", "valid_to")
 _TEXTS = ("device_no", "vehicle_id", "msisdn")
 
 
-class BadBindings(Exception):
+class BadBindings(BadSettings):
     """The bindings file is absent, empty or not what it should be: names file, column, value."""
 
 

@@ -51,8 +51,6 @@ def odograph() -> None:
 
 def main() -> None:
     """Run `odograph`; turn expected failures into messages and exit codes."""
-    from connectors.bindings import BadBindings
-
     try:
         odograph(standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
@@ -61,7 +59,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(WRONG)
-    except (BadArguments, BadConfig, BadSettings, BadBindings) as error:
+    except (BadArguments, BadConfig, BadSettings) as error:
         click.echo(str(error), err=True)
         sys.exit(WRONG)
     except DependencyFailed as error:

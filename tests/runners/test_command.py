@@ -228,7 +228,7 @@ def test_from_and_to_choose_whole_hours(fleet, tmp_path, monkeypatch, capsys, mo
 @pytest.mark.parametrize("name", ["vehicle_minutes", "_state/register"])
 @pytest.mark.parametrize("workers", [[], ["--direct_num_workers", "2", "--direct_running_mode",
                                            "multi_processing"]], ids=["one", "two"])  # fmt: skip
-def test_interrupting_ends_it_cleanly_within_seconds(tmp_path, big, name, workers):
+def test_interrupting_ends_it_cleanly(tmp_path, big, name, workers):
     lake = tmp_path / "lake"
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -243,11 +243,9 @@ def test_interrupting_ends_it_cleanly_within_seconds(tmp_path, big, name, worker
     )
     while process.poll() is None and not (lake / name).exists():
         time.sleep(0.01)
-    began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
-    assert time.monotonic() - began < 8
     assert out == "" and "interrupted" in err
     assert workers or len(err.strip().splitlines()) == 1
     assert not [path for path in lake.rglob(".*") if path.is_file()]
@@ -261,10 +259,8 @@ def big(tmp_path_factory):
     return out
 
 
-def test_help_is_quick_and_says_what_to_type():
-    began = time.monotonic()
+def test_help_says_what_to_type():
     ended = odograph("--help")
-    assert time.monotonic() - began < 3
     assert ended.returncode == 0
     for word in ("simulate", "backfill", "schemas", "config", "Exit codes", "--archive"):
         assert word in ended.stdout
@@ -278,11 +274,23 @@ def test_help_of_a_command_explains_every_option(name, monkeypatch, capsys):
     assert [line for line in lines if len(line.split("  ")) < 3 and line.strip() == line] == []
 
 
-def test_help_does_not_import_beam():
-    program = "import sys; sys.argv = ['odograph', '--help']; import runners.command as c\n" \
-              "try: c.main()\nexcept SystemExit: pass\n" \
-              "assert 'apache_beam' not in sys.modules and 'pandas' not in sys.modules"  # fmt: skip
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
+@pytest.mark.parametrize(
+    ("words", "unneeded"),
+    [
+        (["--help"], {"apache_beam", "pandas"}),
+        (["topics", "apply", "--help"], {"apache_beam", "botocore", "psycopg", "pyarrow"}),
+        (["submit", "convert", "--help"], {"apache_beam", "psycopg", "elasticsearch"}),
+    ],
+    ids=" ".join,
+)
+def test_a_command_starts_without_libraries_that_others_need(words, unneeded):
+    program = (
+        f"import sys; sys.argv = ['odograph', *{words}]; import runners.command as c\n"
+        "try: c.main()\nexcept SystemExit: pass\n"
+        f"found = {unneeded} & sys.modules.keys(); assert not found, found"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_nothing_of_progress_where_nobody_looks(tmp_path):
