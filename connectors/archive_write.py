@@ -15,8 +15,8 @@ from connectors.archive_settings import ArchiveSettings
 from connectors.archive_write_object import SCHEMA
 from connectors.archive_write_partition import KafkaSource, PartitionWriter, Source
 from connectors.archive_write_store import CACHE_BYTES, Cache, Objects
-from connectors.files import S3Settings, folder
-from connectors.settings import KafkaSettings, named_folder
+from connectors.files import folder
+from connectors.settings import KafkaSettings, S3Settings, named_folder
 from transforms.arrays import filled_int64, ranks, single
 
 OLD_FOLDER = "old"

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from connectors.archive_write_object import OtherRecords, encode, joined, old_lines
 from connectors.archive_write_progress import Interference
-from connectors.files import Changed, DependencyFailed, Folder
-from connectors.settings import DeliverySettings
+from connectors.files import Changed, Folder
+from connectors.settings import DeliverySettings, DependencyFailed
 from connectors.sink import Passing, patiently
 
 CACHE_BYTES = 64 << 20

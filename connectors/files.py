@@ -11,12 +11,12 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import IO, Protocol
+from typing import IO, Protocol, TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
@@ -30,7 +30,18 @@ IN_MEMORY_BYTES = 1 << 20
 ABANDONED = timedelta(days=1)
 _LOG = logging.getLogger(__name__)
 LOCK = ".lock"
-__all__ = ["Changed", "Commit", "DependencyFailed", "Folder", "S3Settings", "failing", "folder"]
+REWRITES = 20
+__all__ = ["Changed", "Commit", "Folder", "failing", "folder", "unless_changed"]
+Done = TypeVar("Done")
+
+
+def unless_changed(place: str, attempt: Callable[[], Done]) -> Done:
+    """Read and replace, again when somebody else wrote in between. Raises DependencyFailed, also
+    where others write what lies at `place` again and again."""
+    for _ in range(REWRITES):
+        with suppress(Changed):
+            return attempt()
+    raise DependencyFailed(f"{place}: others wrote it {REWRITES} times meanwhile")
 
 
 @functools.cache

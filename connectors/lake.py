@@ -165,6 +165,14 @@ def parquet_writer(stream: pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter
     )
 
 
+def parquet_bytes(table: pa.Table) -> pa.Buffer:
+    """A table as one such file."""
+    sink = pa.BufferOutputStream()
+    with parquet_writer(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
 def aligned(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Rows that another version wrote, with the columns of `schema`: those they lack are null, and
     those `schema` lacks come behind. Raises ArrowInvalid where a value does not fit its column."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from connectors.files import Changed, DependencyFailed, Folder
+from connectors.files import Changed, Folder, unless_changed
 from connectors.lake import aligned, parquet_writer
 from connectors.lake_merged import (
     SOURCE,
@@ -30,7 +30,6 @@ from connectors.lake_merged import (
 
 ROWS = 250_000
 """Rows of a row group."""
-ATTEMPTS = 20
 FEW = 8
 SHARE = 4
 """A merged object is written again for so many new objects, or for such a share of its size."""
@@ -71,17 +70,16 @@ def take_out(lake: Folder, place: str) -> None:
     object of their own, so that a reader of all objects finds them once. Raises DependencyFailed,
     also where others write the same objects again and again."""
     table = place.partition("/")[0]
-    for _ in range(ATTEMPTS if table in SOURCE else 0):
+    if table not in SOURCE:
+        return
+
+    def take() -> None:
         hour = Hour.of(lake.child(place).names())
         merging = _Merging(lake, table, place, "", 0, Compacted())
-        try:
-            for name in hour.merged if hour.sources else ():
-                merging.write(hour, name, [])
-        except Changed:
-            continue
-        return
-    if table in SOURCE:
-        raise DependencyFailed(f"{lake.uri}/{place}: others wrote it {ATTEMPTS} times meanwhile")
+        for name in hour.merged if hour.sources else ():
+            merging.write(hour, name, [])
+
+    unless_changed(f"{lake.uri}/{place}", take)
 
 
 def _hours(lake: Folder, table: str, before: date) -> dict[str, list[tuple[str, int]]]:

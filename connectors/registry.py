@@ -17,9 +17,9 @@ from typing import Any
 
 import fastavro
 
-from connectors.files import DependencyFailed, Folder, S3Settings, folder
+from connectors.files import Folder, folder
 from connectors.registry_http import Missing, RegistryClient
-from connectors.settings import RegistrySettings
+from connectors.settings import DependencyFailed, RegistrySettings, S3Settings
 from connectors.topics import SCHEMA_OF
 from schemas import load
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -13,7 +13,7 @@ import tenacity
 
 from connectors.settings import DeliverySettings, DependencyFailed
 from connectors.tables import Table
-from transforms.outcome import DEAD_SCHEMA, MESSAGE_LIMIT, VERSION
+from transforms.outcome import DEAD_SCHEMA, MESSAGE_LIMIT, VERSION, all_dead
 
 Done = TypeVar("Done")
 
@@ -28,6 +28,17 @@ class Written:
     size: int
     retries: int
     refused: pa.RecordBatch
+
+
+def together(parts: Iterable[Written]) -> Written:
+    """What became of rows that were written in parts."""
+    done = list(parts)
+    return Written(
+        sum(one.rows for one in done),
+        sum(one.size for one in done),
+        sum(one.retries for one in done),
+        all_dead(one.refused for one in done),
+    )
 
 
 class Sink(Protocol):

@@ -28,7 +28,7 @@ from pipelines.live import Live
 from pipelines.store_rows import gone_rows, revised
 from pipelines.stores import open_sink, tables_of
 from schemas.arrow import UTC_MS
-from transforms.outcome import DEAD_SCHEMA
+from transforms.outcome import all_dead
 
 _sinks: dict[str, Sink] = {}
 _lock = threading.Lock()
@@ -82,8 +82,7 @@ class Delivery:
 
     def letters(self) -> pa.RecordBatch:
         """All that was refused."""
-        whole = pa.Table.from_batches(self.refused, DEAD_SCHEMA).combine_chunks().to_batches()
-        return whole[0] if whole else pa.RecordBatch.from_pylist([], schema=DEAD_SCHEMA)
+        return all_dead(self.refused)
 
 
 def _keys_of(table: Table, facts: pa.RecordBatch | pa.Table) -> pa.Table:

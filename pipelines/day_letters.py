@@ -14,14 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from connectors.files import Changed, DependencyFailed
-from connectors.lake import aligned, parquet_writer
+from connectors.files import unless_changed
+from connectors.lake import aligned, parquet_bytes
 from connectors.tables import REVISION, TABLES, Table
 from pipelines.backfill_days import Load
 from pipelines.job import Job
 from transforms.outcome import DEAD_SCHEMA
-
-ATTEMPTS = 20
 
 Key = tuple[Any, ...]
 
@@ -29,13 +27,7 @@ Key = tuple[Any, ...]
 def tell(job: Job, one: Load, files: Iterable[Any], refused: pa.RecordBatch) -> None:
     """Have dead letters of what was `refused` of a load, and of no other row in its `files`. Raises
     DependencyFailed, also where others write the same object again and again."""
-    for _ in range(ATTEMPTS):
-        try:
-            _replace(job, one, files, refused)
-            return
-        except Changed:
-            continue
-    raise DependencyFailed(f"{job.lake}/{name_of(one)}: others wrote it {ATTEMPTS} times meanwhile")
+    unless_changed(f"{job.lake}/{name_of(one)}", lambda: _replace(job, one, files, refused))
 
 
 def name_of(one: Load) -> str:
@@ -53,7 +45,7 @@ def _replace(job: Job, one: Load, files: Iterable[Any], refused: pa.RecordBatch)
         letters.append(_still_true(TABLES[one.table], before, files))
     newest, version = _newest(pa.concat_tables(letters)), found[1] if found else None
     if newest.num_rows:
-        job.tables.replace(name, _parquet(newest), version)
+        job.tables.replace(name, parquet_bytes(newest), version)
     elif version is not None:
         job.tables.delete_version(name, version)
 
@@ -84,10 +76,3 @@ def _newest(letters: pa.Table) -> pa.Table:
     ids = letters["dead_letter_id"].to_pylist()
     places = {ids[place]: place for place in order}
     return letters.take(pa.array([places[one] for one in sorted(places)], pa.int64()))
-
-
-def _parquet(letters: pa.Table) -> pa.Buffer:
-    content = pa.BufferOutputStream()
-    with parquet_writer(content, letters.schema) as writer:
-        writer.write_table(letters)
-    return content.getvalue()

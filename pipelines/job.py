@@ -9,9 +9,16 @@ from typing import Any
 from connectors.archive import ArchiveObject
 from connectors.bindings import Terminals, load_bindings
 from connectors.blocks import BLOCK, SCHEME
-from connectors.files import DependencyFailed, Folder, S3Settings, folder
+from connectors.files import Folder, folder
 from connectors.registry import RegistrySchemas, usable
-from connectors.settings import DatabaseSettings, DeliverySettings, KafkaSettings, RegistrySettings
+from connectors.settings import (
+    DatabaseSettings,
+    DeliverySettings,
+    DependencyFailed,
+    KafkaSettings,
+    RegistrySettings,
+    S3Settings,
+)
 from connectors.state import State
 from schemas import MESSAGE_TYPES
 from transforms.decode import Decoder

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from connectors.files import Changed, DependencyFailed
-from connectors.lake import aligned, hour_folder, parquet_writer
+from connectors.files import unless_changed
+from connectors.lake import aligned, hour_folder, parquet_bytes
 from pipelines.job import Job
 from schemas.arrow import record_schema
 from transforms.arrays import filled_int64
@@ -23,7 +23,6 @@ from transforms.raw import SCHEMA as RAW
 MINUTES = record_schema("vehicle_minute")
 FRESH_MS = 2 * 3_600_000
 """A minute recorded so soon makes its hour grow; what comes later corrects it."""
-ATTEMPTS = 20
 _END = 2**31 - 1
 _MINUTE, _MINUTE_LENGTH = "%Y-%m-%dT%H:%MZ", 17
 _PLACE = np.dtype([("partition", "<i4"), ("offset", "<i8")])
@@ -91,19 +90,18 @@ def write_hour(job: Job, hour: int, minutes: Minutes) -> int:
     """Lay minutes over the object of a local hour; returns how many it holds then. Raises
     DependencyFailed, also where others write it again and again."""
     name = object_of(hour)
-    for _ in range(ATTEMPTS):
+
+    def lay() -> int:
         found = job.tables.read_version(name)
         data, version = found or (None, None)
         table = laid_over(None if data is None else pq.read_table(pa.BufferReader(data)), minutes)
-        if not table.num_rows:
+        if table.num_rows:
+            job.tables.replace(name, parquet_bytes(table), version)
+        else:
             job.tables.delete(name)
-            return 0
-        try:
-            job.tables.replace(name, _parquet(table), version)
-        except Changed:
-            continue
         return int(table.num_rows)
-    raise DependencyFailed(f"{job.tables.uri}/{name}: others wrote it {ATTEMPTS} times meanwhile")
+
+    return unless_changed(f"{job.tables.uri}/{name}", lay)
 
 
 def laid_over(before: pa.Table | None, minutes: Minutes) -> pa.Table:
@@ -116,10 +114,3 @@ def laid_over(before: pa.Table | None, minutes: Minutes) -> pa.Table:
         parts.append(aligned(before.filter(pc.invert(said)), MINUTES))
     table = pa.concat_tables(parts, promote_options="default")
     return table.sort_by([("vehicle_id", "ascending"), ("minute", "ascending")])
-
-
-def _parquet(table: pa.Table) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
-    with parquet_writer(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()

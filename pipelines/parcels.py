@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from connectors.files import PARALLEL, DependencyFailed, Folder
+from connectors.files import PARALLEL, Folder
+from connectors.settings import DependencyFailed
 
 EDGE = np.dtype("<i8")
 

@@ -19,7 +19,7 @@ from pipelines.stores import open_sink, tables_of
 from transforms.decode_minutes import decode_minutes
 from transforms.dossier import DOSSIER
 from transforms.first_look import REGISTERED, first_look, registered
-from transforms.outcome import DEAD_SCHEMA
+from transforms.outcome import DEAD_SCHEMA, no_dead
 from transforms.rows import NEVER_LATE, first_rows, revised_rows
 from transforms.said import Said
 
@@ -44,7 +44,7 @@ class SinkStage(StoreStage):
         """Rows into the store; those it refused, as dead letters (schema `dead_letter`). Raises
         DependencyFailed when the store stays away."""
         if not rows.num_rows:
-            return pa.RecordBatch.from_pylist([], schema=DEAD_SCHEMA)
+            return no_dead()
         with self.writing():
             written = self._opened().write(table, rows)
         self.tally["rows_written"] += written.rows

@@ -13,22 +13,16 @@ from typing import Any
 
 import click
 
-from runners.backfill_options import Ends, sorted_out, to_option
+from runners.backfill_options import Ends, named, of_every_engine, sorted_out
 from runners.config import load_config
-from runners.screen import Instant, bar, console, zoned
+from runners.screen import bar, console, zoned
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--archive", help="Folder or s3:// prefix that holds topics/.")
 @click.option("--kafka", "brokers", help="Read the device topics at host:port,… instead.")
 @click.option("--offsets", help="Of them only topic:partition=first..last,… in whole blocks.")
-@click.option("--bindings", required=True, help="CSV or Parquet: which terminal sat where, when.")
-@click.option("--lake", required=True, help="Folder or s3:// prefix of the tables.")
-@click.option("--types", default="", help="Only these, such as gps,log [all].")
-@click.option("--from", "start", type=Instant(), help="First arrival hour to read.")
-@to_option
-@click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML settings.")
-@click.option("--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Write it here.")
+@of_every_engine
 @click.option("--runner", default="DirectRunner", show_default=True, help="Any Beam runner.")
 @click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
 def backfill(
@@ -55,14 +49,13 @@ def backfill(
         from runners.backfill import run_backfill, source
         from runners.report import report
     place, spans = source(archive, brokers, offsets, config)
-    wanted = [name.strip() for name in types.split(",") if name.strip()]
     end, stores = sorted_out(ends)
     with watching() as watch:
         result = run_backfill(
             place,
             bindings,
             lake,
-            wanted,
+            named(types),
             zoned(start, config.fleet_zone),
             zoned(end, config.fleet_zone),
             config,

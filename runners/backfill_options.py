@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -34,6 +35,34 @@ def to_option(command: Callable[..., Any]) -> Any:
     """`--to`, once for a time and once for stores; gives `ends`."""
     text = "End of arrival, exclusive; or now. Or the stores to write to, such as lake,bigquery."
     return click.option("--to", "ends", type=End(), multiple=True, help=text)(command)
+
+
+def of_every_engine(command: Callable[..., Any]) -> Any:
+    """What a backfill is told wherever it runs: bindings, lake, types, span, stores, settings and
+    where the ledger goes."""
+    options: list[Callable[[Any], Any]] = [
+        click.option(
+            "--bindings", required=True, help="CSV or Parquet: which terminal sat where, when."
+        ),
+        click.option("--lake", required=True, help="Folder or s3:// prefix of the tables."),
+        click.option("--types", default="", help="Only these, such as gps,log [all]."),
+        click.option("--from", "start", type=Instant(), help="First arrival hour to read."),
+        to_option,
+        click.option(
+            "--config", "config_path", type=click.Path(dir_okay=False), help="YAML settings."
+        ),
+        click.option(
+            "--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Write it here."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def named(types: str) -> list[str]:
+    """The names that `--types` lists."""
+    return [name.strip() for name in types.split(",") if name.strip()]
 
 
 def sorted_out(ends: Iterable[Ends]) -> tuple[datetime | None, tuple[str, ...]]:

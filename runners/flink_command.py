@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from connectors.settings import BadSettings, DependencyFailed
-from runners.backfill_options import Ends, sorted_out, to_option
+from runners.backfill_options import Ends, named, of_every_engine, sorted_out
 from runners.config import SINKS, BadArguments, Config, load_config
 from runners.flink.cluster import Cluster, Job
 from runners.flink.plan import JOBS, PREFIX, SINK
@@ -194,13 +194,7 @@ _live(
 
 @submit.command("backfill")
 @click.option("--archive", required=True, help="Folder or s3:// prefix that holds topics/.")
-@click.option("--bindings", required=True, help="CSV or Parquet: which terminal sat where, when.")
-@click.option("--lake", required=True, help="Folder or s3:// prefix of the tables.")
-@click.option("--types", default="", help="Only these, such as gps,log [all].")
-@click.option("--from", "start", type=Instant(), help="First arrival hour to read.")
-@to_option
-@click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML settings.")
-@click.option("--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Write it here.")
+@of_every_engine
 @at
 @workers
 @worker_python
@@ -227,13 +221,12 @@ def submit_backfill(
     from runners.stack.flink import flink_python
 
     config = load_config(config_path)
-    wanted = [name.strip() for name in types.split(",") if name.strip()]
     end, stores = sorted_out(ends)
     order = plan(
         archive,
         bindings,
         lake,
-        wanted,
+        named(types),
         zoned(start, config.fleet_zone),
         zoned(end, config.fleet_zone),
         config,

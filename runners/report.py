@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from connectors.files import S3Settings, folder
+from connectors.files import folder
+from connectors.settings import S3Settings
 from pipelines.ledger import balances
 
 UNBALANCED = 1

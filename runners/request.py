@@ -13,8 +13,8 @@ from typing import Any
 
 from connectors.archive import Listing, list_objects
 from connectors.blocks import BLOCK, SCHEME, Blocks, Spans, list_blocks, parse_ranges, spans_between
-from connectors.files import DependencyFailed, S3Settings, folder
-from connectors.settings import DeliverySettings
+from connectors.files import folder
+from connectors.settings import DeliverySettings, DependencyFailed, S3Settings
 from connectors.state import Reached
 from pipelines.job import Job
 from runners.alone import SPOOL_PREFIX

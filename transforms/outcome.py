@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -47,6 +47,12 @@ def no_dead() -> pa.RecordBatch:
 
 
 _EMPTY = pa.RecordBatch.from_pylist([], schema=DEAD_SCHEMA)
+
+
+def all_dead(parts: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
+    """Dead letters of all parts in one batch."""
+    whole = pa.Table.from_batches(list(parts), DEAD_SCHEMA).combine_chunks().to_batches()
+    return whole[0] if whole else no_dead()
 
 
 def place_id(place: dict[str, object]) -> str:

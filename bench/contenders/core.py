@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from connectors.archive import list_objects, read_object
 from connectors.bindings import load_bindings
-from connectors.files import S3Settings, folder
+from connectors.files import folder
 from connectors.lake import TableWriter
+from connectors.settings import S3Settings
 from pipelines.job import SchemaDirectory
 from schemas import MESSAGE_TYPES
 from transforms.decode import Decoder

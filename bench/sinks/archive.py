@@ -23,7 +23,8 @@ from connectors import bucket
 from connectors.archive_settings import ArchiveSettings
 from connectors.archive_write import ArchiveWriter
 from connectors.archive_write_store import CACHE_BYTES, Cache, Objects
-from connectors.files import Folder, S3Settings, folder
+from connectors.files import Folder, folder
+from connectors.settings import S3Settings
 from runners.stack.processes import free_port
 from runners.stack.s3 import REGION, S3
 from tests.servers import CACHE, running, server_folder

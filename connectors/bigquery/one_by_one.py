@@ -12,9 +12,9 @@ from connectors.bigquery.append import UNNAMED
 from connectors.bigquery.dataset import Dataset
 from connectors.bigquery.load import load_rows
 from connectors.settings import DependencyFailed
-from connectors.sink import Written, refused
+from connectors.sink import Written, refused, together
 from connectors.tables import Table
-from transforms.outcome import DEAD_SCHEMA, no_dead
+from transforms.outcome import no_dead
 
 PIECE_ROWS = 250_000
 
@@ -29,18 +29,6 @@ def pieces(rows: Iterable[pa.Table]) -> Iterator[pa.Table]:
             waiting = []
     if waiting:
         yield pa.concat_tables(waiting)
-
-
-def together(parts: Iterable[Written]) -> Written:
-    """What became of rows that were written in parts."""
-    done = list(parts)
-    letters = pa.Table.from_batches([one.refused for one in done], DEAD_SCHEMA).combine_chunks()
-    return Written(
-        sum(one.rows for one in done),
-        sum(one.size for one in done),
-        sum(one.retries for one in done),
-        next(iter(letters.to_batches()), no_dead()),
-    )
 
 
 def load_by_halves(

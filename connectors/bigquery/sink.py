@@ -20,10 +20,10 @@ from connectors.bigquery.connection import Connection, stream_of
 from connectors.bigquery.dataset import Dataset
 from connectors.bigquery.insert import Insert
 from connectors.bigquery.load import load_rows, rows_of
-from connectors.bigquery.one_by_one import load_by_halves, pieces, together
+from connectors.bigquery.one_by_one import load_by_halves, pieces
 from connectors.bigquery.reach import Rest, storage_channel
 from connectors.bigquery.settings import BigQuerySettings
-from connectors.sink import Written, refused
+from connectors.sink import Written, refused, together
 from connectors.tables import FIRST_LOOK, Table
 from transforms.outcome import no_dead
 

@@ -19,9 +19,9 @@ from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.states import KEY
 from connectors.elasticsearch.templates import prepare
 from connectors.elasticsearch.vehicles import Vehicles
-from connectors.sink import Written, refused
+from connectors.sink import Written, refused, together
 from connectors.tables import TELEMETRY, Table
-from transforms.outcome import DEAD_SCHEMA
+from transforms.outcome import no_dead
 
 NAME = "elasticsearch"
 DAYS_AHEAD = 2
@@ -59,7 +59,7 @@ class ElasticsearchSink:
         if table.name in _NAMES_OF_TELEMETRY:
             vehicles = Vehicles(self._connection, self._latest())
             vehicles.write(table, rows)
-            parts.append(Written(0, vehicles.size, vehicles.retries, _no_letters()))
+            parts.append(Written(0, vehicles.size, vehicles.retries, no_dead()))
         done = together(parts)
         return Written(rows.num_rows - done.refused.num_rows, done.size, done.retries, done.refused)
 
@@ -144,18 +144,3 @@ def _told(table: Table, rows: pa.Table, delivery: Delivery) -> Written:
 
 def _at(rows: pa.Table, places: Iterable[int]) -> pa.Table:
     return rows.take(pa.array(np.array(sorted(places), np.int64)))
-
-
-def together(parts: Sequence[Written]) -> Written:
-    """What became of all rows of these parts."""
-    letters = pa.Table.from_batches([part.refused for part in parts]).combine_chunks().to_batches()
-    return Written(
-        sum(part.rows for part in parts),
-        sum(part.size for part in parts),
-        sum(part.retries for part in parts),
-        letters[0] if letters else _no_letters(),
-    )
-
-
-def _no_letters() -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([], schema=DEAD_SCHEMA)

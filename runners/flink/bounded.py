@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from connectors.bindings import BadBindings
-from connectors.files import DependencyFailed, S3Settings, folder
-from connectors.settings import BadSettings
+from connectors.files import folder
+from connectors.settings import BadSettings, DependencyFailed, S3Settings
 from runners.alone import alone
 from runners.config import BadArguments, Config
 from runners.flink.client import client, told

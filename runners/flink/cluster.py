@@ -8,7 +8,8 @@ from typing import Any
 
 import requests
 
-from connectors.files import DependencyFailed, S3Settings, folder
+from connectors.files import folder
+from connectors.settings import DependencyFailed, S3Settings
 from runners.config import BadArguments
 
 REQUEST_S = 15

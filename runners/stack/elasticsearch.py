@@ -100,7 +100,7 @@ class Elasticsearch:
             "ES_JAVA_HOME": str(java.fetch(self.cache)),
             "ES_PATH_CONF": str(self.folder / "config"),
             "ES_TMPDIR": str(self.folder / "tmp"),
-            "CLI_JAVA_OPTS": "-XX:TieredStopAtLevel=1",
+            "CLI_JAVA_OPTS": " ".join(java.LIGHT),
         }
         command = AS_NOBODY if os.getuid() == 0 else []
         self.process.start([*command, str(home / "bin" / "elasticsearch")], env)

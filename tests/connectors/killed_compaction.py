@@ -7,8 +7,9 @@ import signal
 import sys
 from datetime import date, datetime
 
-from connectors.files import Folder, S3Settings, folder
+from connectors.files import Folder, folder
 from connectors.lake_compact import compact
+from connectors.settings import S3Settings
 
 uri, step, endpoint, region = sys.argv[1:]
 replace, delete = Folder.replace, Folder.delete_version

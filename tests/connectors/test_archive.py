@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from connectors.archive import BrokenObject, list_objects, parse_name, read_object
-from connectors.files import S3Settings, folder
+from connectors.files import folder
+from connectors.settings import S3Settings
 from schemas import MESSAGE_TYPES
 from transforms.container import Block
 
@@ -170,7 +171,8 @@ def test_long_lines_one_after_another(archive):
 BOMB = """
 import re, sys
 from connectors.archive import parse_name, read_object
-from connectors.files import S3Settings, folder
+from connectors.files import folder
+from connectors.settings import S3Settings
 
 def peak_mib():
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024

@@ -18,8 +18,8 @@ from connectors.archive import list_objects, read_object
 from connectors.archive_settings import ArchiveSettings
 from connectors.archive_write import archive_writer
 from connectors.archive_write_progress import Progress, read_progress
-from connectors.files import DependencyFailed, S3Settings, folder
-from connectors.settings import BadSettings, KafkaSettings
+from connectors.files import folder
+from connectors.settings import BadSettings, DependencyFailed, KafkaSettings, S3Settings
 from schemas import MESSAGE_TYPES
 from tests.connectors.archive_support import (
     TOPIC,

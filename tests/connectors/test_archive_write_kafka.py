@@ -9,9 +9,10 @@ import pytest
 from connectors import blocks
 from connectors.archive_write import KafkaSource
 from connectors.archive_write_progress import Progress, read_progress
-from connectors.files import S3Settings, folder
+from connectors.files import folder
 from connectors.kafka import begin_offsets, end_offsets
 from connectors.kafka_read import read_range
+from connectors.settings import S3Settings
 from connectors.topics import DEVICE_TOPICS
 from runners import request
 from runners.backfill import balances, run_backfill

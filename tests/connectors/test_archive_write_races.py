@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from connectors import blocks
 from connectors.archive_write_progress import Progress, read_progress
-from connectors.files import Folder, S3Settings, folder
+from connectors.files import Folder, folder
+from connectors.settings import S3Settings
 from tests.connectors.archive_support import Log, archived, batch, known, names, record, writer
 
 UNHURRIED = settings(

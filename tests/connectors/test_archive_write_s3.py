@@ -8,7 +8,8 @@ import pytest
 from connectors import blocks, bucket
 from connectors.archive_settings import ArchiveSettings
 from connectors.archive_write_progress import Progress, read_progress
-from connectors.files import DependencyFailed, S3Settings, folder
+from connectors.files import folder
+from connectors.settings import DependencyFailed, S3Settings
 from runners.stack.faults import Answer, FaultProxy, LoseAnswer, Reset, ResetInAnswer
 from tests.connectors.archive_support import (
     TOPIC,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from connectors.files import Changed, DependencyFailed, S3Settings, folder
+from connectors.files import Changed, folder
+from connectors.settings import DependencyFailed, S3Settings
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from connectors.files import S3Settings, folder
+from connectors.files import folder
 from connectors.holdings import archive_records, lake_rows
+from connectors.settings import S3Settings
 
 
 def write(path, rows):

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from connectors.files import S3Settings, folder
+from connectors.files import folder
 from connectors.lake import MOST_OPEN, TableWriter
+from connectors.settings import S3Settings
 
 HOUR_MS = 3_600_000
 HOURS, ROWS = 300, 3

@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from connectors import lake_compact
-from connectors.files import S3Settings, folder
+from connectors.files import folder
 from connectors.lake import parquet_writer
 from connectors.lake_compact import compact
 from connectors.lake_merged import let_go
 from connectors.lake_read import duckdb_source, parts
+from connectors.settings import S3Settings
 from runners.stack.s3 import REGION
 from schemas.arrow import telemetry_schema
 

@@ -12,7 +12,8 @@ from datetime import datetime
 import pyarrow.fs as fs
 import pytest
 
-from connectors.files import DependencyFailed, S3Settings, folder
+from connectors.files import folder
+from connectors.settings import DependencyFailed, S3Settings
 from runners.simulation import simulate
 from tests import s3
 from tests.pipelines.lakes import COMMAND, ROOT, backfill, differences, rows

@@ -8,7 +8,8 @@ import pytest
 from pyarrow import fs
 
 from connectors import bucket
-from connectors.files import Changed, DependencyFailed, S3Settings, folder
+from connectors.files import Changed, folder
+from connectors.settings import DependencyFailed, S3Settings
 from runners.stack.faults import (
     Answer,
     FaultProxy,

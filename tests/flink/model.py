@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from runners.stack import java
+
 BUILT = Path(__file__).parents[2] / "runners" / "flink" / "java" / "target"
 
 
@@ -25,7 +27,7 @@ class Model:
         self.process = subprocess.Popen(
             [
                 f"{home}/bin/java" if home else "java",
-                *("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m"),
+                *(*java.LIGHT, "-Xmx512m"),
                 *("--add-opens", "java.base/java.util=ALL-UNNAMED"),
                 *("-cp", os.pathsep.join([*folders, classpath.read_text()])),
                 "odograph.flink.Model",

@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from connectors.files import Folder, S3Settings, folder
+from connectors.files import Folder, folder
+from connectors.settings import S3Settings
 from runners.config import load_config
 from runners.flink.cluster import Cluster
 from tests.live.fleet import until

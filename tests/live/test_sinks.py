@@ -15,7 +15,9 @@ import yaml
 from connectors.bigquery.settings import BigQuerySettings
 from connectors.bigquery.views import latest_name
 from connectors.elasticsearch.documents import index_base
-from connectors.files import S3Settings, folder
+from connectors.files import folder
+from connectors.settings import S3Settings
+from runners.stack import java
 from runners.stack.bigquery import PROJECT, BigQuery
 from runners.stack.elasticsearch import Elasticsearch
 from runners.stack.processes import free_port
@@ -34,7 +36,6 @@ RATE = 80
 """Uploads a second, so that the feed lasts while things happen."""
 NO_DEADLINES = {"stream": {"lateness_hours": 1_000_000, "revise_after_s": 1}}
 QUICK = {"retry_backoff_ms": 100, "retry_backoff_max_ms": 1000, "max_retries": 1000}
-FAST_JAVA = ("-XX:TieredStopAtLevel=1",)
 
 
 @dataclass
@@ -62,7 +63,7 @@ def day(servers, tmp_path_factory):
     """The whole story once: four sinks and the minutes' job run, a day is fed, Elasticsearch is
     killed and comes back, the TaskManager is killed and comes back."""
     place = tmp_path_factory.mktemp("sinks")
-    search = Elasticsearch(place / "search", CACHE, free_port(2), java_options=FAST_JAVA)
+    search = Elasticsearch(place / "search", CACHE, free_port(2), java_options=java.LIGHT)
     query = BigQuery(place / "bigquery", CACHE, free_port(BigQuery.span))
     with running(search), running(query):
         reach = {

@@ -11,7 +11,8 @@ import pytest
 from connectors.bigquery.reach import Rest
 from connectors.bigquery.settings import BigQuerySettings
 from connectors.bigquery.views import latest_name
-from connectors.files import DependencyFailed, S3Settings, folder
+from connectors.files import folder
+from connectors.settings import DependencyFailed, S3Settings
 from connectors.tables import MINUTES, TELEMETRY
 from pipelines import backfill_days
 from pipelines.backfill_days import loads, put_by

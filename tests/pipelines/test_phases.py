@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from connectors.files import S3Settings, folder
+from connectors.files import folder
+from connectors.settings import S3Settings
 from pipelines.parcels import Parcels
 from pipelines.phases import parcels_of, run, work
 from runners.config import Config

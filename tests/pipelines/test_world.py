@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.files import S3Settings, folder
-from connectors.settings import KafkaSettings
+from connectors.files import folder
+from connectors.settings import KafkaSettings, S3Settings
 from pipelines.live import Live
 from pipelines.world import World
 from runners.stack.s3 import REGION

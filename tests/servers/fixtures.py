@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runners.stack import java
 from runners.stack.bigquery import BigQuery
 from runners.stack.elasticsearch import Elasticsearch
 from runners.stack.flink import Flink
@@ -67,7 +68,7 @@ def elasticsearch(servers: Path) -> Iterator[Elasticsearch]:
         servers / "elasticsearch",
         CACHE,
         free_port(Elasticsearch.span),
-        java_options=("-XX:TieredStopAtLevel=1",),
+        java_options=java.LIGHT,
     )
     with running(server):
         yield server

@@ -8,6 +8,7 @@ import pytest
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.sink import ElasticsearchSink
 from connectors.settings import DependencyFailed
+from runners.stack import java
 from runners.stack.elasticsearch import USER, Elasticsearch, Tls
 from runners.stack.processes import free_port
 from tests.connectors.certificates import Authority
@@ -28,7 +29,7 @@ def node(servers, tmp_path_factory):
         free_port(Elasticsearch.span),
         tls=tls,
         settings=NARROW,
-        java_options=("-XX:TieredStopAtLevel=1",),
+        java_options=java.LIGHT,
     )
     with running(server) as one:
         yield one

@@ -2,30 +2,15 @@
 
 import itertools
 
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.connectors.elasticsearch.rows import GPS, oracle, row, table_of
+from tests.connectors.elasticsearch.histories import any_history, known
+from tests.connectors.elasticsearch.rows import GPS, oracle, table_of
 
-ROWS = st.builds(
-    dict,
-    message_id=st.sampled_from("ab"),
-    sample_idx=st.integers(0, 1),
-    seconds=st.sampled_from([0, 43_200]),
-    gone=st.booleans(),
-)
 NUMBERS = itertools.count(1)
 
 
-def known(history):
-    """What is known of the rows as time goes on: each time with a higher revision."""
-    return [row(GPS, revision=number, **one) for number, one in enumerate(history, 1)]
-
-
-@given(history=st.lists(ROWS, min_size=1, max_size=8), data=st.data())
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@any_history
 def test_replays_in_any_order_converge(store, history, data):
     rows = known(history)
     order = data.draw(st.permutations(rows + rows[:2]))

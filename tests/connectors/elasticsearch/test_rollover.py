@@ -4,13 +4,13 @@ import itertools
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import connectors.elasticsearch.rollover as rollover
 from connectors.settings import DependencyFailed
 from connectors.tables import MINUTES
 from runners.stack.faults import Answer, Rewrite
+from tests.connectors.elasticsearch.histories import any_history, known
 from tests.connectors.elasticsearch.rows import GPS, LOG, at, oracle, row, some, table_of
 
 FIRST, SECOND, THIRD = (f"telemetry-gps-{number:06}" for number in (1, 2, 3))
@@ -109,22 +109,10 @@ def test_minutes_stay_in_the_generation_they_came_to(store, sink):
     }
 
 
-ROWS = st.builds(
-    dict,
-    message_id=st.sampled_from("ab"),
-    sample_idx=st.integers(0, 1),
-    seconds=st.sampled_from([0, 43_200]),
-    gone=st.booleans(),
-)
-
-
-@given(history=st.lists(ROWS, min_size=1, max_size=8), data=st.data())
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@any_history
 def test_replays_converge_wherever_a_rollover_falls(store, history, data):
     number = next(NUMBERS)
-    rows = [row(GPS, revision=at, **one) for at, one in enumerate(history, 1)]
+    rows = known(history)
     for one in rows:
         one["message_id"] = f"{number}x{one['message_id']}"
     sink = store.sinks[0] if store.sinks else store.sink(index_by="rollover")
