@@ -1,8 +1,8 @@
-"""A store that is away while uploads keep coming: what waits, what memory does, how fast it drains.
+"""Stores that are away while uploads keep coming: what waits, what memory does, how fast it drains.
 
-`python -m bench.sinks.outage archive|elasticsearch|state` starts the servers, a sink and a steady
-feed of single reports; kills the store, starts it again after `--minutes`, and follows the sink
-until it keeps up again or `--patience` is over.
+`python -m bench.sinks.outage archive lake …` starts the servers, a sink a store, and a steady feed
+of single reports; kills all their servers at once, starts them again after `--minutes`, and
+follows the sinks until they keep up again or `--patience` is over.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.live import __main__ as live
-from bench.live.contenders import end
+from bench.live.contenders import Bench, end
 from bench.live.watch import Cost
 from connectors.kafka import end_offsets
 from connectors.kafka_lag import committed
@@ -37,9 +37,24 @@ from runners.stack.processes import free_port
 from runners.stack.servers import Choice
 from runners.stack.stack import down, up
 
-STORES = {"archive": "s3", "elasticsearch": "elasticsearch", "state": "postgres"}
+STORES = {
+    "archive": "s3",
+    "lake": "s3",
+    "bigquery": "bigquery",
+    "elasticsearch": "elasticsearch",
+    "state": "postgres",
+}
 """The server each sink writes to."""
-SPANS = {"kafka": 2, "registry": 2, "postgres": 1, "flink": 3}
+SPANS = {
+    "kafka": 2,
+    "registry": 2,
+    "postgres": 1,
+    "s3": 1,
+    "bigquery": 2,
+    "elasticsearch": 2,
+    "flink": 3,
+}
+ALWAYS = {"kafka", "registry", "postgres", "s3", "flink"}
 SETTLE_S, EVERY_S = 60.0, 5.0
 KEEPS_UP_S = 30.0
 """A sink keeps up when it lags by no more than comes in so long, some checkpoints."""
@@ -47,34 +62,37 @@ KEEPS_UP_S = 30.0
 
 @dataclass(frozen=True)
 class Moment:
-    """Seconds since the feed began; records that the sink has committed and that it has not yet;
-    resident MiB of JVM and Python."""
+    """Seconds since the feed began; by sink the records that it has committed and that it has not
+    yet; resident MiB of JVM and Python, of all sinks together."""
 
     second: float
-    done: int
-    lag: int
+    done: dict[str, int]
+    lag: dict[str, int]
     jvm_mb: int
     python_mb: int
 
 
 @dataclass
 class Watch:
-    """Looks at a sink every few seconds, and prints what it sees once a minute."""
+    """Looks at sinks every few seconds, and prints what it sees once a minute."""
 
-    live: Live
+    sinks: dict[str, Live]
     cost: Cost
     began: float = field(default_factory=time.monotonic)
     seen: list[Moment] = field(default_factory=list)
 
     def look(self) -> Moment:
         """How it is now."""
-        ends = end_offsets(self.live.kafka, self.live.device_topics)
-        done = committed(self.live.kafka, self.live.group, ends)
-        total = sum(done.values())
-        second = time.monotonic() - self.began
-        one = Moment(second, total, sum(ends.values()) - total, *self.cost.memory_mb())
+        done, lag = {}, {}
+        for name, sink in self.sinks.items():
+            ends = end_offsets(sink.kafka, sink.device_topics)
+            done[name] = sum(committed(sink.kafka, sink.group, ends).values())
+            lag[name] = sum(ends.values()) - done[name]
+        one = Moment(time.monotonic() - self.began, done, lag, *self.cost.memory_mb())
         if not self.seen or one.second // 60 > self.seen[-1].second // 60:
-            print(f"{one.second:5.0f} s: {one.lag:>12,} wait", flush=True)
+            waiting = ", ".join(f"{name} {count:,}" for name, count in lag.items())
+            memory = f"JVM {one.jvm_mb:,} MiB, Python {one.python_mb:,} MiB"
+            print(f"{one.second:5.0f} s: {waiting} wait; {memory}", flush=True)
         self.seen.append(one)
         return one
 
@@ -87,73 +105,97 @@ class Watch:
         return self.seen[first:]
 
     def until(self, lag: int, patience_s: float) -> list[Moment]:
-        """Moments until no more than `lag` records wait."""
+        """Moments until no more than `lag` records wait for any sink."""
         until, first = time.monotonic() + patience_s, len(self.seen)
-        while self.look().lag > lag and time.monotonic() < until:
+        while max(self.look().lag.values()) > lag and time.monotonic() < until:
             time.sleep(EVERY_S)
         return self.seen[first:]
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.sinks.outage", description=__doc__)
-    parser.add_argument("store", choices=list(STORES))
+    parser.add_argument("stores", nargs="+", choices=list(STORES))
     parser.add_argument("--rate", type=int, default=20_000, help="uploads a second")
-    parser.add_argument("--minutes", type=float, default=10.0, help="without the store")
+    parser.add_argument("--minutes", type=float, default=10.0, help="without the stores")
     parser.add_argument("--patience", type=float, default=15.0, help="minutes to catch up")
+    parser.add_argument(
+        "--feed-ends", action="store_true", help="no uploads once the stores are back"
+    )
     return parser.parse_args()
 
 
 def main() -> int:
-    """Measure and print the tables; 1 when the sink did not catch up in time."""
+    """Measure and print the tables; 1 when a sink did not catch up in time."""
     options = arguments()
     data, cache = Path(tempfile.mkdtemp(prefix="odograph-outage-")), default_cache()
-    wanted = {**SPANS, "s3": 1} | ({"elasticsearch": 2} if options.store == "elasticsearch" else {})
+    away = list(dict.fromkeys(STORES[name] for name in options.stores))
     try:
-        ports = {name: free_port(span) for name, span in wanted.items()}
-        servers = up(data, cache, Choice(ports=ports, memory="3072m"))
+        ports = {name: free_port(SPANS[name]) for name in SPANS if name in {*ALWAYS, *away}}
+        count = len(options.stores)
+        memory = f"{2560 + 512 * count}m"
+        servers = up(data, cache, Choice(ports=ports, slots=max(4, count), memory=memory))
         os.environ |= servers["s3"].environment
         settings = data / "odograph.yaml"
         given = yaml.safe_load(settings.read_text())
-        given["sinks"] = {options.store: given["sinks"][options.store]}
+        given["sinks"] = {name: given["sinks"][name] for name in options.stores}
         settings.write_text(yaml.safe_dump(given))
         scarce = argparse.Namespace(scale=0.01, kinds=["log"], settle=0.0, span=0.0, only=[])
         bench = live.prepared(data, servers, scarce)
-        plan = Plan(
-            job=f"sink-{options.store}",
-            config=load_config(str(settings)),
-            python=str(flink_python()),
-            start_at="earliest",
-            bindings=str(bench.bindings),
-        )
-        job = submit(plan, bench.cluster, None)
-        watch = Watch(plan.live(), Cost(bench.flink))
+        plans = {name: sink_plan(name, settings, bench) for name in options.stores}
+        jobs = [submit(plan, bench.cluster, None) for plan in plans.values()]
+        watch = Watch({name: plan.live() for name, plan in plans.items()}, Cost(bench.flink))
         words = ["feed", settings, options.rate, 60 * (options.minutes + options.patience) + 600]
         command = [sys.executable, "-m", "bench.live.latency", *map(str, words)]
         feeder = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             phases = {"before": watch.over(SETTLE_S)}
-            store = servers[STORES[options.store]]
-            for process in store.processes:
-                process.kill()
+            for name in away:
+                servers[name].kill()
             phases["away"] = watch.over(60 * options.minutes)
-            store.start()
-            keeps_up = round(options.rate * KEEPS_UP_S)
+            for name in away:
+                servers[name].start()
+            if options.feed_ends:
+                feeder.kill()
+            keeps_up = 0 if options.feed_ends else round(options.rate * KEEPS_UP_S)
             phases["back"] = watch.until(keeps_up, 60 * options.patience)
-            show(phases, bench.cluster.restarts(bench.cluster.need(plan.job_name)))
-            return int(phases["back"][-1].lag > keeps_up)
+            for name, plan in plans.items():
+                restarts = bench.cluster.restarts(bench.cluster.need(plan.job_name))
+                back = kept_up(phases["back"], name, keeps_up)
+                show(name, {**phases, "back": back}, restarts)
+            looked = [sys.executable, "-m", "runners.command", "stores", "--config", str(settings)]
+            subprocess.run(looked, check=False)
+            return int(max(phases["back"][-1].lag.values()) > keeps_up)
         finally:
             feeder.kill()
             feeder.wait()
-            end(bench.cluster, job)
+            for job in jobs:
+                end(bench.cluster, job)
     finally:
         down(data, cache, wipe=True)
         shutil.rmtree(data, ignore_errors=True)
 
 
-def show(phases: dict[str, list[Moment]], restarts: int | None) -> None:
+def sink_plan(name: str, settings: Path, bench: Bench) -> Plan:
+    """The job that writes to this store, all that is on Kafka."""
+    return Plan(
+        job=f"sink-{name}",
+        config=load_config(str(settings)),
+        python=str(flink_python()),
+        start_at="earliest",
+        bindings=str(bench.bindings),
+    )
+
+
+def kept_up(seen: list[Moment], sink: str, lag: int) -> list[Moment]:
+    """The moments until this sink kept up."""
+    after = next((at for at, one in enumerate(seen) if at and one.lag[sink] <= lag), len(seen))
+    return seen[: after + 1]
+
+
+def show(sink: str, phases: dict[str, list[Moment]], restarts: int | None) -> None:
     """Print a row a phase."""
-    table = Table(title=f"restarts of the job: {restarts}")
-    for name in ("", "seconds", "written/s", "most waiting", "JVM MiB", "Python MiB"):
+    table = Table(title=f"{sink}, restarts of the job: {restarts}")
+    for name in ("", "seconds", "written/s", "most waiting", "waiting", "JVM MiB", "Python MiB"):
         table.add_column(name, justify="right" if name else "left")
     for name, seen in phases.items():
         if len(seen) < 2:
@@ -162,8 +204,9 @@ def show(phases: dict[str, list[Moment]], restarts: int | None) -> None:
         table.add_row(
             name,
             f"{seconds:.0f}",
-            f"{(seen[-1].done - seen[0].done) / seconds:,.0f}",
-            f"{max(one.lag for one in seen):,}",
+            f"{(seen[-1].done[sink] - seen[0].done[sink]) / seconds:,.0f}",
+            f"{max(one.lag[sink] for one in seen):,}",
+            f"{seen[-1].lag[sink]:,}",
             f"{max(one.jvm_mb for one in seen):,}",
             f"{max(one.python_mb for one in seen):,}",
         )
