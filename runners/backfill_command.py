@@ -17,11 +17,13 @@ from runners.backfill_options import Ends, named, of_every_engine, sorted_out
 from runners.config import load_config
 from runners.screen import bar, console, zoned
 
+OFFSETS = "Only topic:partition=first..last,… of --kafka, widened to whole blocks of 20,000."
+
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--archive", help="Folder or s3:// prefix that holds topics/.")
 @click.option("--kafka", "brokers", help="Read the device topics at host:port,… instead.")
-@click.option("--offsets", help="Of them only topic:partition=first..last,… in whole blocks.")
+@click.option("--offsets", help=OFFSETS)
 @of_every_engine
 @click.option("--runner", default="DirectRunner", show_default=True, help="Any Beam runner.")
 @click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)

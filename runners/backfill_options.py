@@ -33,7 +33,10 @@ class End(Instant):
 
 def to_option(command: Callable[..., Any]) -> Any:
     """`--to`, once for a time and once for stores; gives `ends`."""
-    text = "End of arrival, exclusive; or now. Or the stores to write to, such as lake,bigquery."
+    text = (
+        "End of the span, exclusive, or `now`. Give it a second time to name the stores to write "
+        "to, such as lake,bigquery."
+    )
     return click.option("--to", "ends", type=End(), multiple=True, help=text)(command)
 
 
@@ -46,13 +49,20 @@ def of_every_engine(command: Callable[..., Any]) -> Any:
         ),
         click.option("--lake", required=True, help="Folder or s3:// prefix of the tables."),
         click.option("--types", default="", help="Only these, such as gps,log [all]."),
-        click.option("--from", "start", type=Instant(), help="First arrival hour to read."),
+        click.option(
+            "--from",
+            "start",
+            type=Instant(),
+            help="First arrival hour to read, in fleet_zone where it names no zone.",
+        ),
         to_option,
         click.option(
             "--config", "config_path", type=click.Path(dir_okay=False), help="YAML settings."
         ),
         click.option(
-            "--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Write it here."
+            "--ledger",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Write the ledger to this file.",
         ),
     ]
     for option in reversed(options):

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runners.config import BadArguments, load_config
+from runners.screen import Day
 
 if TYPE_CHECKING:
     from connectors.bigquery.sink import BigQuerySink
-
-Day = click.DateTime(["%Y-%m-%d"])
 
 
 @click.group()
@@ -55,10 +54,10 @@ def bigquery_prepare(path: str) -> None:
 
 @bigquery.command("compact")
 @_config
-@click.option("--from", "first", required=True, type=Day, help="First date, UTC.")
-@click.option("--to", "last", required=True, type=Day, help="Last date, UTC.")
+@click.option("--from", "first", required=True, type=Day(), help="First date, UTC.")
+@click.option("--to", "last", required=True, type=Day(), help="Last date, UTC.")
 def bigquery_compact(path: str, first: datetime, last: datetime) -> None:
-    """Leave one row a key in the tables of those dates: what views show stays as it is.
+    """Leave one row per key in the tables of those dates: what views show stays as it is.
 
     It may run beside live sinks and be repeated; a table of which BigQuery still buffers rows of
     such a date is left for later.
@@ -72,7 +71,7 @@ def bigquery_compact(path: str, first: datetime, last: datetime) -> None:
         for day in _days(first.date(), last.date()):
             for table in TABLES.values():
                 done = sink.compact(table, day)
-                what = "one row a key" if done else "left for later, rows are buffered still"
+                what = "one row per key" if done else "left for later, rows are buffered still"
                 click.echo(f"{sink.dataset.place(table)} {day}: {what}")
     finally:
         sink.close()

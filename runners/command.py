@@ -43,9 +43,10 @@ def odograph() -> None:
     Try it: `odograph simulate --out fleet --vehicles 20 --hours 6 --seed 1`, then `odograph
     backfill --archive fleet/archive --bindings fleet/device_binding.csv --lake lake`.
 
-    Exit codes: 0 done, 1 done but the ledger does not balance or a sink does not run, 2 wrong
-    arguments or config, 3 a dependency failed (bucket, file system, brokers), 4 topics differ from
-    what is declared, 70 a bug, 130 interrupted.
+    Exit codes: 0 done; 1 the ledger does not balance, or (status) a job does not run or records
+    wait too long; 2 wrong arguments, settings or schemas; 3 a dependency failed (bucket, file
+    system, brokers, cluster), run it again; 4 topics differ from what is declared; 70 a bug; 130
+    interrupted.
     """
 
 

@@ -12,6 +12,16 @@ from runners.config import BadArguments, Config, load_config
 if TYPE_CHECKING:
     import pyarrow as pa
 
+BINDINGS = (
+    "CSV or Parquet: device_no, vehicle_id, valid_from, valid_to and, where known, "
+    "binding_version, msisdn."
+)
+VEHICLES = (
+    "CSV: vehicle_id, plate_no, model_name and, where known, vin, model_year, fuel_type, "
+    "fuel_tank_l, battery_kwh, region_code, zone_id, fleet_status, is_deleted; without it, "
+    "vehicles are made up for ids not yet known."
+)
+
 
 @click.group()
 def database() -> None:
@@ -47,8 +57,8 @@ def database_apply(path: str) -> None:
 
 @database.command("load")
 @_config_option
-@click.option("--bindings", required=True, help="CSV or Parquet, as `odograph simulate` writes.")
-@click.option("--vehicles", help="CSV; without it, vehicles are made up for ids not yet known.")
+@click.option("--bindings", required=True, help=BINDINGS)
+@click.option("--vehicles", help=VEHICLES)
 @click.option(
     "--ambiguous-as-unbound",
     is_flag=True,

@@ -50,7 +50,9 @@ def prepare(path: str) -> None:
 @elasticsearch.command("prune")
 @_config_option
 @click.option(
-    "--keep-days", type=click.IntRange(min=1), help="[sinks.elasticsearch.searchable_days]"
+    "--keep-days",
+    type=click.IntRange(min=1),
+    help="Days to keep [sinks.elasticsearch.searchable_days].",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 def prune(path: str, keep_days: int | None, dry_run: bool) -> None:

@@ -67,7 +67,9 @@ def submit() -> None:
 workers = click.option(
     "--parallelism", default=1, show_default=True, type=click.IntRange(min=1), help="Workers."
 )
-worker_python = click.option("--python", help="Python of the workers [the client's].")
+worker_python = click.option(
+    "--python", help="Path of Python on the workers [that of the client that has PyFlink]."
+)
 
 
 def _live(
@@ -271,8 +273,9 @@ def _line(cluster: Cluster, job: Job) -> list[str]:
         size = latest["state_size"] / 1e6
         told = f"{moment:%H:%M:%S}, {latest['end_to_end_duration']} ms, {size:.1f} MB"
     parallelism = max((vertex["parallelism"] for vertex in vertices), default=0)
-    restored = str(done["counts"]["restored"])
-    return [job.name, job.state, started, str(parallelism), restored, told]
+    restarts = cluster.restarts(job)
+    again = "" if restarts is None else str(restarts)
+    return [job.name, job.state, started, str(parallelism), again, told]
 
 
 @jobs.command("stop")

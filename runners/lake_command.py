@@ -12,6 +12,7 @@ import click
 from connectors.files import Folder, folder
 from connectors.lake_settings import LakeSettings
 from runners.config import BadArguments, Config, load_config
+from runners.screen import Day
 
 SETTLED_SHARE = 1.25
 """A topic keeps records a while longer than it must: whole segments are deleted."""
@@ -56,7 +57,7 @@ def settled(config: Config, now: datetime) -> datetime:
 @click.option(
     "--before",
     required=True,
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=Day(),
     help="Only hours of earlier dates, in the fleet's zone.",
 )
 def lake_compact(uri: str | None, path: str | None, before: datetime) -> None:
@@ -84,9 +85,9 @@ def lake_compact(uri: str | None, path: str | None, before: datetime) -> None:
 
 @lake.command("sql")
 @_place
-@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="Only this date.")
+@click.option("--date", "day", type=Day(), help="Only this date.")
 def lake_sql(uri: str | None, path: str | None, day: datetime | None) -> None:
-    """Print views for DuckDB, one a table, as the lake is now:
+    """Print views for DuckDB, one per table, as the lake is now:
     `odograph lake sql --lake LAKE > lake.sql; duckdb -init lake.sql`."""
     from connectors.lake_read import TABLES, duckdb_source
 

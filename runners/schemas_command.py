@@ -38,7 +38,7 @@ def schemas_check(directory: Path | None, against: Path | None) -> None:
     for problem in problems:
         click.echo(str(problem))
     count = len(list(place.glob("*.avsc")))
-    click.echo(f"{count} schema files, {len(problems)} problems")
+    click.echo(f"schema files: {count}, problems: {len(problems)}")
     if problems:
         sys.exit(REFUSED)
 
@@ -63,7 +63,7 @@ def schemas_register(url: str | None, path: str | None) -> None:
     except NotRegistered as error:
         for problem in error.problems:
             click.echo(str(problem))
-        click.echo(f"{len(error.problems)} problems; not registered")
+        click.echo(f"problems: {len(error.problems)}; not registered")
         sys.exit(REFUSED)
     table = Table(title=f"Schemas at {settings.url}")
     table.add_column("subject")

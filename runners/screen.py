@@ -35,6 +35,16 @@ class Instant(click.ParamType[datetime]):
             self.fail(f"{value!r} is no ISO time such as 2024-01-15T09:00+09:00", param, ctx)
 
 
+class Day(click.DateTime):
+    """An ISO date."""
+
+    def __init__(self) -> None:
+        super().__init__(["%Y-%m-%d"])
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "YYYY-MM-DD"
+
+
 def zoned(moment: datetime | None, zone: str) -> datetime | None:
     """The instant in UTC; a time without a zone is in `zone`."""
     if moment is None:

@@ -48,18 +48,39 @@ class Start(Instant):
     type=click.IntRange(min=1),
     help="As many, or more where --misbehave needs terminals of its own.",
 )
-@click.option("--hours", default=24.0, show_default=True, type=click.FloatRange(min=0.01))
+@click.option(
+    "--hours",
+    default=24.0,
+    show_default=True,
+    type=click.FloatRange(min=0.01),
+    help="How long they are on the road.",
+)
 @click.option("--seed", default=1, show_default=True, type=int, help="Same seed, same bytes.")
 @click.option("--misbehave", default="", help="`all`, or some of M01,M02,… (docs/rules.md).")
-@click.option("--start", type=Start(), help="First moment, or now [2024-01-15T00:00+09:00].")
-@click.option("--partitions", default=4, help="Of the archive [4].", type=click.IntRange(min=1))
+@click.option(
+    "--start", type=Start(), help="First moment in Asia/Seoul, or now [2024-01-15T00:00]."
+)
+@click.option(
+    "--partitions", default=4, help="Of each topic in the archive [4].", type=click.IntRange(min=1)
+)
 @click.option("--kafka", "bootstrap", help="Send into the device topics at host:port,….")
 @click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML settings.")
-@click.option("--format", "form", type=click.Choice(["json", "avro"]), help="On Kafka [json].")
-@click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="Times real time.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Uploads a second.")
+@click.option(
+    "--format", "form", type=click.Choice(["json", "avro"]), help="Of messages on Kafka [json]."
+)
+@click.option(
+    "--speed", type=click.FloatRange(min=0, min_open=True), help="Send at so many times real time."
+)
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), help="Send so many uploads a second."
+)
 @click.option("--loop", is_flag=True, help="Send the run again and again, each time later.")
-@click.option("--for", "seconds", type=click.FloatRange(min=0, min_open=True), help="End the loop.")
+@click.option(
+    "--for",
+    "seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="End --loop after so many seconds.",
+)
 def simulate(
     out: Path | None,
     vehicles: int,

@@ -89,7 +89,9 @@ def _age(seconds: float) -> str:
 @click.option(
     "--max-age-s", type=click.FloatRange(min=0), help="Fail where a record has waited for longer."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a job instead.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per job instead of the table."
+)
 def status(config_path: str, url: str | None, max_age_s: float | None, as_json: bool) -> None:
     """Show the live jobs: convert, aggregate, and a sink for each store that is set.
 

@@ -21,8 +21,12 @@ LOOK_S = 1.0
 
 @click.command("tail")
 @click.argument("topic")
-@click.option("--config", "path", required=True, type=click.Path(dir_okay=False), help="YAML.")
-@click.option("-n", "count", default=5, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--config", "path", required=True, type=click.Path(dir_okay=False), help="YAML settings."
+)
+@click.option(
+    "-n", "count", default=5, show_default=True, type=click.IntRange(min=1), help="How many."
+)
 @click.option(
     "--wait-s", default=60.0, show_default=True, help="Wait so long for a first message to come."
 )

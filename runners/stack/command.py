@@ -32,7 +32,7 @@ def stack() -> None:
     a Flink cluster, and proxies that make HTTP go wrong.
 
     They listen on 127.0.0.1 alone and go on when the command ends; `odograph stack down` ends
-    them. What they are made of is fetched once with pip, mvn and apt into a cache folder
+    them. What they are made of is fetched once with pip, mvn, go and apt into a cache folder
     (ODOGRAPH_CACHE), pinned and checked.
     """
 
@@ -41,7 +41,11 @@ def port_options(command: click.decorators.FC) -> click.decorators.FC:
     """One option a server: --kafka-port and so on."""
     for name in reversed(NAMES):
         command = click.option(
-            f"--{name}-port", default=PORTS[name], show_default=True, type=click.IntRange(1, 65533)
+            f"--{name}-port",
+            default=PORTS[name],
+            show_default=True,
+            type=click.IntRange(1, 65533),
+            help="Its first port.",
         )(command)
     return command
 
@@ -50,9 +54,17 @@ def port_options(command: click.decorators.FC) -> click.decorators.FC:
 @names_argument
 @data_option
 @port_options
-@click.option("--task-managers", default=1, show_default=True, type=click.IntRange(1, 16))
+@click.option(
+    "--task-managers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 16),
+    help="How many TaskManagers Flink has.",
+)
 @click.option("--slots", default=8, show_default=True, help="Task slots of each TaskManager.")
-@click.option("--task-manager-memory", default="5120m", show_default=True)
+@click.option(
+    "--task-manager-memory", default="5120m", show_default=True, help="Process memory of each."
+)
 @click.option("--flink-option", multiple=True, help="KEY=VALUE, any setting of Flink.")
 def up(
     names: tuple[str, ...],
@@ -94,7 +106,14 @@ def status(data: Path) -> None:
 @stack.command()
 @click.argument("name")
 @data_option
-@click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(min=0))
+@click.option(
+    "-n",
+    "--lines",
+    default=50,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="How many of the last.",
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on until interrupted.")
 def logs(name: str, data: Path, lines: int, follow: bool) -> None:
     """Print the end of the log of NAME: a server, or one process such as taskmanager-1."""

@@ -42,7 +42,7 @@ def test_prepared_tables_take_rows_and_compacted_ones_hold_each_key_once(config,
     dates = ["--from", str(day), "--to", str(day)]
     compacted = run([*COMMAND, "bigquery", "compact", "--config", str(config), *dates])
     assert (compacted.returncode, compacted.stderr) == (0, "")
-    assert f"telemetry_gps {day}: one row a key" in compacted.stdout
+    assert f"telemetry_gps {day}: one row per key" in compacted.stdout
     client = sink.dataset.rest.client
     counted = client.query("SELECT COUNT(*) n FROM by_command.telemetry_gps").result()
     assert [one["n"] for one in counted] == [5]
