@@ -9,15 +9,16 @@ from functools import partial
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg import sql
 
 from connectors.bigquery.settings import BigQuerySettings
 from connectors.elasticsearch.settings import ElasticsearchSettings
-from connectors.files import PARALLEL, Folder
+from connectors.files import PARALLEL, Folder, failing
 from connectors.lake_read import TABLES as LAKE_TABLES
 from connectors.lake_read import parts
-from connectors.settings import DatabaseSettings
+from connectors.settings import DatabaseSettings, DependencyFailed
 from connectors.sink import patiently
 from connectors.state_settings import StateSettings
 from connectors.tables import TABLES
@@ -39,8 +40,14 @@ def lake_rows(lake: Folder) -> Counter[str]:
 
 def _rows(place: Folder, objects: dict[str, str]) -> Counter[str]:
     def rows(name: str) -> int:
-        with place.system.open_input_file(place.at(name)) as file:
-            return int(pq.read_metadata(file).num_rows)
+        try:
+            with (
+                failing(f"read {place.uri}/{name}"),
+                place.system.open_input_file(place.at(name)) as file,
+            ):
+                return int(pq.read_metadata(file).num_rows)
+        except pa.ArrowInvalid as error:
+            raise DependencyFailed(f"{place.uri}/{name} is no Parquet object: {error}") from error
 
     found: Counter[str] = Counter()
     with ThreadPoolExecutor(PARALLEL) as pool:
@@ -51,6 +58,7 @@ def _rows(place: Folder, objects: dict[str, str]) -> Counter[str]:
 
 def bigquery_rows(settings: BigQuerySettings) -> Counter[str]:
     """Rows by view of what holds now. Raises BadSettings, DependencyFailed."""
+    from connectors.bigquery.answers import Missing
     from connectors.bigquery.reach import Rest
     from connectors.bigquery.views import latest_name
 
@@ -58,8 +66,11 @@ def bigquery_rows(settings: BigQuerySettings) -> Counter[str]:
     found: Counter[str] = Counter()
     for name in map(latest_name, TABLES.values()):
         query = f"select count(*) from `{rest.dataset}.{name}`"
-        job = rest.call(f"count {name}", rest.client.query, query, job_retry=None)
-        rows = rest.call(f"count {name}", job.result, job_retry=None)
+        try:
+            job = rest.call(f"count {name}", rest.client.query, query, job_retry=None)
+            rows = rest.call(f"count {name}", job.result, job_retry=None)
+        except Missing as error:
+            raise DependencyFailed(f"{error}; run `odograph bigquery prepare`") from error
         found[name] = int(next(iter(rows))[0])
     rest.close()
     return found

@@ -19,6 +19,9 @@ Done = TypeVar("Done")
 _TIMEOUT = "SELECT set_config('statement_timeout', %s, true)"
 _READ_ONLY = "25006"
 _LIMIT_EXCEEDED = "54"
+_LIMITS_OF_ROWS = ("_bt_check_third_page", "index_form_tuple", "RelationGetBufferForTuple")
+"""Where Postgres finds a row too large; messages are in the server's language. Other limits are
+its own, such as that of transactions."""
 _ADVICE = {
     "42501": "as an owner of the tables GRANT SELECT, INSERT, UPDATE ON vehicle_state, "
     "device_state TO the user of sinks.state",
@@ -88,7 +91,8 @@ class StateConnection:
         first = str(error).splitlines() or ["no reason given"]
         reason = error.diag.message_primary or first[0]
         if isinstance(error, psycopg.DataError | psycopg.IntegrityError) or (
-            state is not None and state.startswith(_LIMIT_EXCEEDED)
+            (state or "").startswith(_LIMIT_EXCEEDED)
+            and (error.diag.source_function or "").startswith(_LIMITS_OF_ROWS)
         ):
             raise BadRow(reason) from None
         said = f"{describe(self._database)}: cannot write the state of vehicles: {reason}"

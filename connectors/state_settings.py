@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from connectors.settings import DatabaseSettings, DeliverySettings, SecretReference
 
@@ -19,8 +19,8 @@ class StateSettings(DeliverySettings):
     password: SecretReference | None = None
     batch_size: PositiveInt = 2_000
     linger_ms: PositiveInt = 1_000
-    statement_timeout_s: PositiveFloat = 30
-    ahead_s: PositiveFloat = 3_600
+    statement_timeout_s: float = Field(default=30, gt=0, le=86_400)
+    ahead_s: float = Field(default=3_600, gt=0, le=366 * 86_400)
 
     @model_validator(mode="after")
     def _a_password_is_somebodys(self) -> StateSettings:

@@ -30,21 +30,32 @@ from pipelines.stores import open_sink, tables_of
 from schemas.arrow import UTC_MS
 from transforms.outcome import all_dead
 
-_sinks: dict[str, Sink] = {}
+
+@dataclass(frozen=True)
+class Opened:
+    """A sink, the names of the tables it keeps, and whose `turn` it is to write: workers may be
+    threads of one process."""
+
+    sink: Sink
+    tables: frozenset[str]
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+
+_opened: dict[str, Opened] = {}
 _lock = threading.Lock()
 
 
-def sink_of(job: Job, store: DeliverySettings) -> tuple[Sink, frozenset[str]]:
-    """A store of a job, opened once a process, and the tables it keeps."""
+def sink_of(job: Job, store: DeliverySettings) -> Opened:
+    """A store of a job, opened once a process."""
     live = Live("backfill", job.kafka, database=job.database, s3=job.settings, store=store)
     tables = tables_of(live)
     name = repr(live)
     with _lock:
-        if name not in _sinks:
+        if name not in _opened:
             sink = open_sink(live)
             sink.prepare(tables)
-            _sinks[name] = sink
-    return _sinks[name], frozenset(table.name for table in tables)
+            _opened[name] = Opened(sink, frozenset(table.name for table in tables))
+    return _opened[name]
 
 
 @dataclass
@@ -74,11 +85,12 @@ class Delivery:
 
     def _write(self, table: Table, rows: pa.Table) -> None:
         for store in self.job.stores:
-            sink, tables = sink_of(self.job, store)
+            there = sink_of(self.job, store)
             if takes_days(store):
                 put_by(self.job, store, table, rows)
-            elif table.name in tables:
-                self.refused.append(sink.write(table, rows).refused)
+            elif table.name in there.tables:
+                with there.turn:
+                    self.refused.append(there.sink.write(table, rows).refused)
 
     def letters(self) -> pa.RecordBatch:
         """All that was refused."""
@@ -129,11 +141,11 @@ def load(job: Job, one: Load) -> None:
     store will never take become dead letters of the lake. Raises DependencyFailed."""
     from connectors.bigquery.sink import BigQuerySink
 
-    sink, _ = sink_of(job, one.store)
-    assert isinstance(sink, BigQuerySink)
+    there = sink_of(job, one.store)
+    assert isinstance(there.sink, BigQuerySink)
     place = waiting(job, one.store)
     files = Files(place, one.files)
-    written = sink.load_day(TABLES[one.table], one.day, files)
+    written = there.sink.load_day(TABLES[one.table], one.day, files)
     tell(job, one, files, written.refused)
     for name in one.files:
         place.delete(name)

@@ -43,8 +43,9 @@ _BY_CODE: dict[int, Meaning] = {
 }
 PASSING_REASONS = frozenset(
     {
-        "backendError", "internalError", "jobBackendError", "jobInternalError",
-        "quotaExceeded", "rateLimitExceeded", "stopped", "timeout", "userRateLimitExceeded",
+        "backendError", "badGateway", "internalError", "jobBackendError", "jobInternalError",
+        "jobRateLimitExceeded", "quotaExceeded", "rateLimitExceeded", "stopped", "timeout",
+        "userRateLimitExceeded",
     }
 )  # fmt: skip
 """Reasons in errors of REST calls, rows and jobs that pass."""

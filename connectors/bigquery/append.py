@@ -18,6 +18,9 @@ from connectors.sink import Passing, patiently
 UNNAMED = 8
 """So many single rows may be refused without a kept one before the request itself is doubted, in
 one write or in several."""
+DOUBTED = 32
+"""So many requests more are refused then, the largest that wait first, before it is said: bad rows
+lie side by side, good ones elsewhere."""
 
 
 @dataclass
@@ -68,7 +71,7 @@ class Append:
         self.refused: dict[int, str] = {}
         self._waiting: deque[Part] = deque()
         self._sent: deque[tuple[Part, int]] = deque()
-        self._splits = 0
+        self._splits = self._in_vain = 0
         self._setback: Passing | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -188,15 +191,22 @@ class Append:
         self.retries += 1
         if len(part.places) > 1:
             self._halve(part)
-            return
-        self.refused[int(part.places[0])] = answer.words
-        self.doubt.unnamed += 1
+        else:
+            self.refused[int(part.places[0])] = answer.words
+            self.doubt.unnamed += 1
         if self.doubt.unnamed >= UNNAMED and not self.kept:
+            self._look_elsewhere(answer)
+
+    def _look_elsewhere(self, answer: Answer) -> None:
+        self._in_vain += 1
+        if self._in_vain > DOUBTED or not (self._waiting or self._sent):
             raise DependencyFailed(
-                f"BigQuery {self.place}: {UNNAMED} rows were refused, none was kept, and none was "
-                f"named as bad: {answer.words}; compare the table's columns with "
+                f"BigQuery {self.place}: {self.doubt.unnamed} rows were refused, none was kept, "
+                f"and none was named as bad: {answer.words}; compare the table's columns with "
                 "connectors/tables.py"
             )
+        by_size = sorted(self._waiting, key=lambda part: len(part.places), reverse=True)
+        self._waiting = deque(by_size)
 
     def _halve(self, part: Part) -> None:
         self._splits += 1

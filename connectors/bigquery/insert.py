@@ -82,11 +82,10 @@ class Insert:
         self._judge(waiting, said)
 
     def _judge(self, waiting: dict[int, Entry], said: dict[int, tuple[str, str]]) -> None:
-        passing = ""
+        passing, unknown = "", False
         for place, (reason, words) in said.items():
             if words.lower().startswith(_UNKNOWN):
-                passing = words
-                self.ensure()
+                passing, unknown = words, True
             elif reason in PASSING_REASONS:
                 passing = passing or words or reason
             elif reason == "accessDenied":
@@ -94,6 +93,8 @@ class Insert:
             else:
                 self.refused[place] = f"{reason}: {words}"
                 del waiting[place]
+        if unknown:
+            self.ensure()
         if waiting:
             raise Passing(f"BigQuery {self.place}: insert: {passing}")
 

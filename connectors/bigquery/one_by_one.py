@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import date
+from itertools import islice
 
 import pyarrow as pa
 
 from connectors.bigquery.answers import RowsRefused
-from connectors.bigquery.append import UNNAMED
+from connectors.bigquery.append import DOUBTED, UNNAMED
 from connectors.bigquery.dataset import Dataset
 from connectors.bigquery.load import load_rows
 from connectors.settings import DependencyFailed
@@ -35,12 +36,12 @@ def load_by_halves(
     dataset: Dataset, store: str, table: Table, day: date, parts: Iterable[pa.Table]
 ) -> Written:
     """Load each part, and the halves of one that is refused, down to single rows, which are dead
-    letters of `store`. Raises DependencyFailed, also where UNNAMED rows are refused and none was
-    kept, for then it is not the rows."""
+    letters of `store`. Raises DependencyFailed, also where UNNAMED rows are refused and none is
+    kept elsewhere, for then it is not the rows."""
     waiting = iter(parts)
     halves: list[pa.Table] = []
     done: list[Written] = []
-    kept = alone = 0
+    kept = alone = in_vain = 0
     while (rows := halves.pop() if halves else next(waiting, None)) is not None:
         try:
             done.append(Written(*load_rows(dataset, table, day, [rows]), 0, no_dead()))
@@ -49,12 +50,15 @@ def load_by_halves(
             middle = rows.num_rows // 2
             if middle:
                 halves += [rows.slice(middle), rows.slice(0, middle)]
-                continue
-            done.append(Written(0, 0, 0, refused(store, table, rows, [str(error)])))
-            alone += 1
+            else:
+                done.append(Written(0, 0, 0, refused(store, table, rows, [str(error)])))
+                alone += 1
             if alone >= UNNAMED and not kept:
-                raise DependencyFailed(
-                    f"{alone} rows of {day} were refused, each in a job of its own, and none was "
-                    f"kept: {error}; compare the table's columns with connectors/tables.py"
-                ) from error
+                in_vain += 1
+                halves = sorted(halves or islice(waiting, 1), key=len)
+                if in_vain > DOUBTED or not halves:
+                    raise DependencyFailed(
+                        f"{alone} rows of {day} were refused, each in a job of its own, and none "
+                        f"was kept: {error}; compare the table's columns with connectors/tables.py"
+                    ) from error
     return together(done)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from connectors.files import folder
+from connectors.files import Folder, folder
 from connectors.holdings import archive_records, lake_rows
-from connectors.settings import S3Settings
+from connectors.settings import DependencyFailed, S3Settings
 
 
 def write(path, rows):
@@ -30,3 +31,20 @@ def test_a_lake_is_counted_by_table(tmp_path):
         write(tmp_path / "telemetry_log" / "date=2025-10-09" / hour / "one.parquet", 2)
     write(tmp_path / "_state" / "register" / "one.parquet", 9)
     assert lake_rows(folder(str(tmp_path), S3Settings())) == {"telemetry_log": 4}
+
+
+def test_an_object_that_cannot_be_read_is_named(tmp_path):
+    place = tmp_path / "topics" / "message-log" / "2025" / "10" / "09" / "09"
+    write(place / "message-log+0+0.parquet", 3)
+    (place / "message-log+0+20000.parquet").write_bytes(b"half of it")
+    with pytest.raises(DependencyFailed, match=r"message-log\+0\+20000.parquet is no Parquet"):
+        archive_records(folder(str(tmp_path), S3Settings()))
+
+
+def test_an_object_that_goes_while_it_is_counted_is_a_failure_that_may_be_tried_again(
+    tmp_path, monkeypatch
+):
+    gone = [("message-log/2025/10/09/09/message-log+0+0.parquet", 9)]
+    monkeypatch.setattr(Folder, "names", lambda self: gone)
+    with pytest.raises(DependencyFailed, match="could not read"):
+        archive_records(folder(str(tmp_path), S3Settings()))

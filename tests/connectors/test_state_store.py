@@ -363,6 +363,7 @@ BAD = {
     "an infinite voltage": {"aux_battery_v": float("inf")},
     "a NUL in a text": {"device_no": "00\x0001"},
     "no terminal": {"device_no": ""},
+    "a vehicle no index has room for": {"vehicle_id": "".join(map(chr, range(33, 9000)))},
 }
 
 

@@ -274,3 +274,16 @@ def test_the_state_may_lie_in_a_database_of_its_own(postgres, database):
 def test_a_password_without_an_address_is_refused():
     with pytest.raises(ValueError, match="password without conninfo"):
         StateSettings(password="env:SOME")
+
+
+def test_a_database_that_takes_no_transactions_is_waited_for_and_no_row_is_at_fault(database, sink):
+    """As one does that is about to run out of transaction ids."""
+    database.run(
+        "CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE "
+        "'database is not accepting commands' USING ERRCODE = 'program_limit_exceeded'; END $$"
+    )
+    database.run("CREATE TRIGGER never BEFORE INSERT ON vehicle_state EXECUTE FUNCTION never()")
+    impatient = store(database, max_retries=2)
+    with pytest.raises(DependencyFailed, match="not accepting commands"):
+        write(impatient, "log", *[row(second, odometer_m=second) for second in range(5)])
+    assert database.run("SELECT FROM device_state") == []

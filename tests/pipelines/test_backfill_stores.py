@@ -52,7 +52,7 @@ class Book:
 @pytest.fixture
 def book(monkeypatch):
     store = Book()
-    monkeypatch.setattr(backfill_stores, "_sinks", {})
+    monkeypatch.setattr(backfill_stores, "_opened", {})
     monkeypatch.setattr(backfill_stores, "open_sink", lambda live: store)
     return store
 

@@ -7,6 +7,8 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
+from connectors.bigquery import one_by_one
+from connectors.bigquery.answers import RowsRefused
 from connectors.settings import DependencyFailed
 from runners.stack import faults as http
 from runners.stack.grpc_faults import Answer, Fail
@@ -97,7 +99,9 @@ def test_a_day_that_is_taken_after_all_is_there_once_in_the_view(place, given):
     assert place.latest(GPS) == {part(GPS, one): one for one in rows}
 
 
-@pytest.mark.parametrize("reason", ["quotaExceeded", "backendError", "rateLimitExceeded"])
+@pytest.mark.parametrize(
+    "reason", ["quotaExceeded", "backendError", "jobRateLimitExceeded", "badGateway"]
+)
 def test_what_passes_is_waited_out_and_no_row_is_appended(place, given, reason):
     rows, files = given
     sink = place.sink(GPS)
@@ -152,5 +156,21 @@ def test_an_old_day_of_which_no_row_is_taken_is_not_at_fault_itself(place, tmp_p
     sink = place.sink(GPS)
     pq.write_table(many(GPS, 20, event_time=OLD), tmp_path / "day")
     place.rest.rule("PUT", UPLOAD, failed("invalid", NO_ROW))
-    with pytest.raises(DependencyFailed, match=r"8 rows of 2001-02-03 were refused.*none was kept"):
+    with pytest.raises(DependencyFailed, match=r"rows of 2001-02-03 were refused.*none was kept"):
         sink.load_day(GPS, OLD.date(), [tmp_path / "day"])
+
+
+@pytest.mark.parametrize("first", [0, 470, 940])
+def test_good_rows_are_found_wherever_an_upload_of_bad_ones_lies(monkeypatch, first):
+    def takes_none_of_it(dataset, table, day, parts):
+        (rows,) = parts
+        if "BAD" in rows["fix_type"].to_pylist():
+            raise RowsRefused(NO_ROW)
+        return rows.num_rows, 1
+
+    monkeypatch.setattr(one_by_one, "load_rows", takes_none_of_it)
+    upload = range(first, first + 60)
+    rows = [row(GPS, n, **({"fix_type": "BAD"} if n in upload else {})) for n in range(1000)]
+    written = one_by_one.load_by_halves(None, "bigquery", GPS, OLD.date(), [rows_of(GPS, *rows)])
+    letters = set(written.refused["source_offset"].to_pylist())
+    assert (written.rows, letters) == (940, {rows[n]["offset"] for n in upload})
