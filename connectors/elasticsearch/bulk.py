@@ -21,15 +21,18 @@ TAKEN, CONFLICT = {200, 201}, 409
 TOO_LARGE = 413
 ABOUT_THE_ROW = {
     "document_parsing_exception",
-    "illegal_argument_exception",
     "mapper_exception",
     "mapper_parsing_exception",
     "strict_dynamic_mapping_exception",
 }
-NOT_ABOUT_IT = ("no write index is defined", "number of documents in the index cannot exceed")
+ILLEGAL = "illegal_argument_exception"
+ILLEGAL_ROW = ("Document contains at least one immense term", "DocValuesField ")
+"""How reasons of ILLEGAL begin that are about the document. What cannot be parsed has a type of its
+own; any other reason is about the index: its templates, pipelines, alias, limits."""
 INDEX_GONE = "index_not_found_exception"
 ADVICE = {
     "cluster_block_exception": "its disk may be full: free space, then lift the block",
+    ILLEGAL: "see its settings, and which templates and pipelines others gave it",
     "index_closed_exception": "open the index, or prune it",
     INDEX_GONE: "let action.auto_create_index allow it; an index of rollover comes back by "
     "`odograph elasticsearch prepare`",
@@ -115,7 +118,7 @@ class Delivery:
             if kind == INDEX_GONE and self.newest not in (None, self._index(place)):
                 self.lost.add(int(place))
                 continue
-            if status == 400 and kind in ABOUT_THE_ROW and not reason.startswith(NOT_ABOUT_IT):
+            if status == 400 and _about_the_row(kind, reason):
                 self.refused[int(place)] = f"{kind}: {reason}"
                 continue
             again.append(place)
@@ -132,6 +135,10 @@ def _together(lines: pa.LargeStringArray, places: np.ndarray) -> memoryview:
     chosen = lines if len(places) == len(lines) else lines.take(pa.array(places))
     ends = np.frombuffer(chosen.buffers()[1], np.int64)[chosen.offset :][: len(chosen) + 1]
     return memoryview(chosen.buffers()[2])[ends[0] : ends[-1]]
+
+
+def _about_the_row(kind: str, reason: str) -> bool:
+    return kind in ABOUT_THE_ROW or (kind == ILLEGAL and reason.startswith(ILLEGAL_ROW))
 
 
 def _reason(error: dict[str, Any]) -> str:

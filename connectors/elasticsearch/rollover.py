@@ -3,7 +3,9 @@ generation it came to, any other goes to the newest."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -12,6 +14,7 @@ import pyarrow as pa
 from connectors.elasticsearch.connection import Connection, Unmeant
 from connectors.elasticsearch.documents import DAY_LENGTH, by_day, index_base, texts
 from connectors.elasticsearch.generations import Generations, behind
+from connectors.elasticsearch.templates import REFRESHED_EVERY_S
 from connectors.settings import DependencyFailed
 from connectors.sink import Passing, patiently
 from connectors.tables import Table
@@ -29,13 +32,17 @@ class Rollover:
     moves to another date is another document. Days that still have an index keep their rows there.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, now: Callable[[], datetime]) -> None:
         self._connection = connection
+        self._now = now
         self._known: dict[str, Generations] = {}
+        self._aged: dict[str, datetime] = {}
+        """By alias, when the last of the older ones was first seen to be one."""
 
     def look(self, table: Table) -> None:
-        """See which generations there are; of older ones that were not known, all that was written
-        can be found afterwards. Nothing may be on its way to them. Raises DependencyFailed."""
+        """See which generations there are; what older ones have taken can be found afterwards, also
+        what others, who took them for the newest, sent since. Nothing of ours may be on its way to
+        them. Raises DependencyFailed."""
         base = index_base(self._connection.settings.index_prefix, table)
         patiently(self._connection.settings, lambda: self._look(base))
 
@@ -70,11 +77,25 @@ class Rollover:
                 f"{self._connection.shown}: {base} is no alias with a write index: make it with "
                 "`odograph elasticsearch prepare`, as the job does when it starts"
             )
-        if found.older and (known is None or found.older != known.older):
-            shards = self._asked(f"/{base}-*/_refresh")["_shards"]
-            if shards["failed"]:
-                raise Passing(f"{self._connection.shown}: {base}-*/_refresh: {shards}")
+        if found.older - (known.older if known else set()):
+            self._aged[base] = self._now()
+        if found.older and self._now() - self._aged[base] <= self._settling:
+            self._refresh(found)
         self._known[base] = found
+
+    @property
+    def _settling(self) -> timedelta:
+        """How long after a rollover rows may still come into what was the newest before, of a
+        request that is sent again and again, and until they are found without a refresh."""
+        settings = self._connection.settings
+        attempt_s = settings.request_timeout_s + settings.retry_backoff_max_ms / 1000
+        return timedelta(seconds=(settings.max_retries + 1) * attempt_s + REFRESHED_EVERY_S)
+
+    def _refresh(self, found: Generations) -> None:
+        path = f"/{found.base}-*,-{found.write}/_refresh"
+        shards = self._asked(path)["_shards"]
+        if shards["failed"]:
+            raise Passing(f"{self._connection.shown}: {path}: {shards}")
 
     def _unfound(self, table: Table, rows: pa.Table, known: Generations) -> pl.DataFrame:
         frame = pl.from_arrow(texts(rows.select(_named_by(table))))

@@ -18,7 +18,7 @@ from connectors.elasticsearch.rollover import Rollover
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.states import KEY
 from connectors.elasticsearch.templates import prepare
-from connectors.elasticsearch.vehicles import Vehicles
+from connectors.elasticsearch.vehicles import Doubt, Vehicles
 from connectors.sink import Written, refused, together
 from connectors.tables import TELEMETRY, Table
 from transforms.outcome import no_dead
@@ -40,8 +40,10 @@ class ElasticsearchSink:
         self.settings = settings
         self._now = now
         self._connection = connect(settings)
-        self._rollover = Rollover(self._connection) if settings.index_by == "rollover" else None
+        rolling = settings.index_by == "rollover"
+        self._rollover = Rollover(self._connection, now) if rolling else None
         self._longest = LONGEST_ID - (DAY_LENGTH + 1 if self._rollover else 0)
+        self._doubt = Doubt()
         self._pool = ThreadPoolExecutor(settings.max_in_flight_requests, NAME)
 
     def prepare(self, tables: Sequence[Table]) -> None:
@@ -57,7 +59,7 @@ class ElasticsearchSink:
         kept = rows.filter(pc.and_(pc.invert(long), self._searchable(table, rows)))
         parts = [self._none(table, rows.filter(long)), *self._send(table, kept)]
         if table.name in _NAMES_OF_TELEMETRY:
-            vehicles = Vehicles(self._connection, self._latest())
+            vehicles = Vehicles(self._connection, self._latest(), self._doubt)
             vehicles.write(table, rows)
             parts.append(Written(0, vehicles.size, vehicles.retries, no_dead()))
         done = together(parts)

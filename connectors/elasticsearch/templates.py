@@ -20,6 +20,8 @@ from connectors.tables import GONE, REVISION, Table
 LONGEST_KEYWORD = 1024
 PRIORITY = 500
 DELETES_REMEMBERED = "1h"
+REFRESHED_EVERY_S = 5
+"""So long after it is taken a document is found."""
 _POINT = {"type": "geo_point", "ignore_malformed": False}
 
 
@@ -60,7 +62,7 @@ def template(settings: ElasticsearchSettings, table: Table) -> dict[str, Any]:
     index: dict[str, Any] = {
         "number_of_shards": settings.shards,
         "number_of_replicas": settings.replicas,
-        "refresh_interval": "5s",
+        "refresh_interval": f"{REFRESHED_EVERY_S}s",
         "codec": "best_compression",
         "gc_deletes": DELETES_REMEMBERED,
         "mapping.total_fields.limit": 2 * len(table.revised),

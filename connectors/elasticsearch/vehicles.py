@@ -4,7 +4,8 @@ wrote it in between; who was beaten merges again."""
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 import polars as pl
 import pyarrow as pa
@@ -13,12 +14,16 @@ from connectors.elasticsearch.bulk import Delivery
 from connectors.elasticsearch.connection import Connection, Unmeant
 from connectors.elasticsearch.documents import LONGEST_ID, as_lines, json_of
 from connectors.elasticsearch.states import KEY, merged, newest, stored
+from connectors.settings import DependencyFailed
 from connectors.sink import Passing, patiently
 from connectors.tables import Table
 
 LOG = logging.getLogger(__name__)
 _READ = "_mget?filter_path=docs._source,docs._seq_no,docs._primary_term"
 _MARKS = {"seq_no": pl.Int64(), "term": pl.Int64()}
+DOUBTED = 8
+"""So many vehicles may be refused without a kept one before the index itself is doubted, in one
+write or in several."""
 
 
 def index_name(prefix: str) -> str:
@@ -27,18 +32,30 @@ def index_name(prefix: str) -> str:
 
 
 @dataclass
+class Doubt:
+    """About the index: vehicles that were refused in writes since the last that kept one."""
+
+    vehicles: set[str] = field(default_factory=set)
+
+
+@dataclass
 class Vehicles:
     """Documents of vehicles on their way; those of a time after `latest` (as documents have it)
-    give way. `size` bytes were sent, before compression; `retries` were repeats."""
+    give way. `doubt` is what earlier writes left. `size` bytes were sent, before compression;
+    `retries` were repeats."""
 
     connection: Connection
     latest: str
+    doubt: Doubt
     size: int = 0
     retries: int = 0
+    _kept: int = 0
+    _refused: dict[str, str] = field(default_factory=dict)
 
     def write(self, table: Table, rows: pa.Table) -> None:
         """Take what rows of a telemetry table say of their vehicles; one whose id no document may
-        have is left out. Raises DependencyFailed."""
+        have is left out, and one that the store refuses. Raises DependencyFailed, also where it
+        refuses all of many."""
         states = newest(table, rows)
         able = states[KEY].str.len_bytes().is_between(1, LONGEST_ID)
         if not able.all():
@@ -53,6 +70,26 @@ class Vehicles:
         for part in states.iter_slices(self.connection.settings.batch_size):
             self._open = part
             patiently(self.connection.settings, self._attempt, self._repeated)
+        self._judge()
+
+    def _judge(self) -> None:
+        """What is to be said of documents that were refused, and of the index."""
+        if self._kept:
+            self.doubt.vehicles.clear()
+        else:
+            self.doubt.vehicles.update(self._refused)
+        if not self._refused:
+            return
+        index = index_name(self.connection.settings.index_prefix)
+        kinds = Counter(self._refused.values()).most_common()
+        told = ", ".join(f"{count} {kind}" for kind, count in kinds)
+        words = f"{self.connection.shown}: {index}: {len(self._refused)} refused: {told}"
+        if len(self.doubt.vehicles) >= DOUBTED:
+            raise DependencyFailed(
+                f"{words}; of {len(self.doubt.vehicles)} vehicles none was kept: see its mapping "
+                "and which templates match its name; deleted, it is made again by the next write"
+            )
+        LOG.warning("%s; the state of these vehicles stays as it was", words)
 
     def _repeated(self) -> None:
         self.retries += 1
@@ -65,10 +102,17 @@ class Vehicles:
         delivery.deliver()
         self.size += delivery.size
         self.retries += delivery.retries
+        self._count(changed[KEY], delivery)
         beaten = changed[sorted(delivery.conflicts)].select(KEY)
         self._open = self._open.join(beaten, on=KEY, how="semi")
         if beaten.height:
             raise Passing(f"{self.connection.shown}: {beaten.height} vehicles are being changed")
+
+    def _count(self, vehicles: pl.Series, delivery: Delivery) -> None:
+        """See what became of documents, without what reasons tell of their contents."""
+        self._kept += len(vehicles) - len(delivery.refused) - len(delivery.conflicts)
+        for place, reason in delivery.refused.items():
+            self._refused[vehicles[place]] = reason.partition(": ")[0]
 
     def _known(self) -> pl.DataFrame:
         """The documents that there are, and what a conditional write needs."""

@@ -4,6 +4,7 @@ import itertools
 import json
 import urllib.error
 from dataclasses import dataclass
+from datetime import datetime
 
 import pytest
 
@@ -18,16 +19,18 @@ _NUMBERS = itertools.count(1)
 
 @dataclass
 class Store:
-    """A prefix of a node, its sink, and what is seen there without it."""
+    """A prefix of a node, its sink, and what is seen there without it. For its sinks it is `time`
+    o'clock."""
 
     node: Elasticsearch
     prefix: str
     host: str
     sinks: list
+    time: datetime = NOON
 
     def sink(self, **settings):
         """A sink that is prepared for it."""
-        made = ElasticsearchSink(self.settings(**settings), now=lambda: NOON)
+        made = ElasticsearchSink(self.settings(**settings), now=lambda: self.time)
         self.sinks.append(made)
         made.prepare([GPS, LOG])
         return made

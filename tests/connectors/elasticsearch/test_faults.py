@@ -2,6 +2,7 @@
 of its own; an outage never makes a dead letter."""
 
 import json
+import re
 import threading
 import time
 
@@ -170,6 +171,48 @@ def test_a_cluster_full_of_shards_is_no_fault_of_the_rows(store, proxy):
     proxy.rule("POST", "/_bulk", Rewrite(told((400, full), 0)))
     with pytest.raises(DependencyFailed, match=r"this action would add.*prune, or raise"):
         sink.write(GPS, some(GPS, 2))
+
+
+@pytest.mark.parametrize("which", ["default_pipeline", "final_pipeline"])
+def test_a_pipeline_that_is_missing_is_no_fault_of_the_rows(store, which):
+    sink, rows = store.sink(max_retries=1), some(GPS, 20)
+    sink.write(GPS, rows.slice(0, 5))
+    store.ask("PUT", f"{TODAY}/_settings", {f"index.{which}": "missing"})
+    with pytest.raises(DependencyFailed, match=rf"{TODAY}: HTTP 400 .*\[missing\].*pipelines"):
+        sink.write(GPS, some(GPS, 20, revision=2))
+    store.ask("PUT", f"{TODAY}/_settings", {f"index.{which}": "_none"})
+    done = sink.write(GPS, rows)
+    assert (done.rows, done.refused.num_rows) == (20, 0)
+    assert store.held(GPS) == oracle(rows)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "no write index is defined for alias [telemetry-gps]",
+        "Number of documents in the index can't exceed [2147483519]",
+        "Limit of total fields [1000] has been exceeded",
+        "a reason that nobody has heard of yet",
+    ],
+)
+def test_what_is_illegal_for_a_reason_we_do_not_know_is_no_fault_of_the_rows(store, proxy, reason):
+    sink = store.sink(max_retries=1)
+    illegal = {"type": "illegal_argument_exception", "reason": reason}
+    proxy.rule("POST", "/_bulk", Rewrite(told((400, illegal), 0)))
+    with pytest.raises(DependencyFailed, match=re.escape(reason)):
+        sink.write(GPS, some(GPS, 2))
+
+
+def test_a_row_with_a_term_too_long_for_its_index_is_refused_alone(store):
+    sink = store.sink()
+    whole = {"properties": {"device_no": {"type": "text", "analyzer": "keyword"}}}
+    store.ask("PUT", TODAY, {"mappings": whole})
+    bad, good = row(GPS, "a", device_no="x" * 40_000), [row(GPS, f"g{n}") for n in range(5)]
+    done = sink.write(GPS, table_of(GPS, [*good, bad]))
+    assert (done.rows, done.retries) == (5, 0)
+    [letter] = done.refused.to_pylist()
+    assert "illegal_argument_exception: Document contains at least" in letter["error_message"]
+    assert store.held(GPS) == oracle(table_of(GPS, good))
 
 
 def test_a_request_too_large_is_parted_until_it_fits(store, proxy):

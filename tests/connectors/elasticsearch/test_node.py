@@ -119,6 +119,18 @@ def test_a_key_writes_until_it_is_revoked(node, sink_of, tmp_path):
     assert held(node, "key-") == oracle(rows.slice(0, 10))
 
 
+def test_an_index_that_a_template_of_others_makes_a_data_stream_is_no_fault_of_the_rows(
+    node, sink_of
+):
+    sink = sink_of("streams-", max_retries=1)
+    sink.prepare([GPS])
+    others = {"index_patterns": ["streams-telemetry-gps-*"], "priority": 900, "data_stream": {}}
+    node.ask("PUT", "/_index_template/others", json.dumps(others).encode())
+    wanted = r"streams-telemetry-gps-2026\.03\.10: HTTP 400 .*data streams.*templates"
+    with pytest.raises(DependencyFailed, match=wanted):
+        sink.write(GPS, some(GPS, 20))
+
+
 def test_a_node_with_too_much_to_do_gets_it_later(node, sink_of):
     sink = sink_of("much-", batch_size=100, max_in_flight_requests=16, compress=False)
     sink.prepare([GPS])

@@ -1,12 +1,14 @@
 """Rows in generations: whatever is rolled over, deleted or begun meanwhile, each key lies once."""
 
 import itertools
+from datetime import timedelta
 
 import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
 import connectors.elasticsearch.rollover as rollover
+from connectors.elasticsearch.templates import REFRESHED_EVERY_S
 from connectors.settings import DependencyFailed
 from connectors.tables import MINUTES
 from runners.stack.faults import Answer, Rewrite
@@ -50,7 +52,7 @@ def test_rows_written_again_stay_in_the_generation_they_came_to(store, sink):
         row(GPS, "m2", seconds=2, revision=2, gone=True),
     ]
     second = table_of(GPS, [*again, row(GPS, "n1"), row(GPS, "n2")])
-    for rows in (first, second, first):
+    for rows in (first, second, first, second):
         done = sink.write(GPS, rows)
         assert (done.rows, done.retries, done.refused.num_rows) == (rows.num_rows, 0, 0)
     assert store.roll_over(GPS) == THIRD
@@ -218,7 +220,43 @@ def test_keys_are_looked_up_once_a_request_and_only_where_there_are_older_genera
     store.roll_over(GPS)
     for _ in range(3):
         sink.write(GPS, some(GPS, 20))
-    assert (looked.seen, asked.seen, refreshed.seen) == (4, 3, 1)
+    assert (looked.seen, asked.seen, refreshed.seen) == (4, 3, 3)
+
+
+def test_older_generations_are_refreshed_as_long_as_requests_may_still_come_to_them(store, proxy):
+    retrying = {"max_retries": 2, "retry_backoff_max_ms": 10_000, "request_timeout_s": 20}
+    sink, refreshed = store.sink(index_by="rollover", **retrying), proxy.rule("POST", "/_refresh")
+    still, over = 3 * (20 + 10) + REFRESHED_EVERY_S, 1
+    for rolled in (1, 2):
+        store.roll_over(GPS)
+        for seconds in (0, still, over, over):
+            store.time += timedelta(seconds=seconds)
+            sink.write(GPS, some(GPS, 2))
+        assert refreshed.seen == 2 * rolled
+    store.ask("DELETE", FIRST)
+    sink.write(GPS, some(GPS, 2))
+    assert refreshed.seen == 4
+
+
+def test_a_row_that_lands_in_a_generation_after_it_was_rolled_over_is_found_there(
+    store, proxy, sink
+):
+    store.ask("PUT", f"{FIRST}/_settings", {"index.refresh_interval": "-1"})
+    other = store.sink(index_by="rollover", hosts=(store.node.address,))
+    first = some(GPS, 20)
+
+    def meanwhile():
+        store.roll_over(GPS)
+        other.write(GPS, table_of(GPS, [row(GPS, "elsewhere")]))
+
+    looked = while_answering(proxy, "GET", "features=aliases", meanwhile)
+    sink.write(GPS, first)
+    assert looked.struck == 1
+    revised = [row(GPS, "m1", seconds=1, revision=2)]
+    revised += [row(GPS, "m2", seconds=2, revision=2, gone=True), row(GPS, "elsewhere")]
+    other.write(GPS, table_of(GPS, revised))
+    assert store.held(GPS) == oracle(first, table_of(GPS, revised))
+    assert lying(store)[SECOND] == {"elsewhere"}
 
 
 def test_daily_indices_cost_no_more_requests(store, proxy):

@@ -3,8 +3,10 @@
 import json
 import threading
 
+import pyarrow as pa
 import pytest
 
+from connectors.settings import DependencyFailed
 from runners.stack.faults import Answer, LoseAnswer, Rewrite
 from tests.connectors.elasticsearch.rows import GPS, LOG, oracle, row, some, table_of
 
@@ -49,6 +51,60 @@ def test_a_vehicle_whose_id_no_document_may_have_keeps_no_other_back(store, capl
     assert store.held(LOG) == oracle(rows)
     assert {key for _, key in store.documents("vehicles")} == {"y" * 512, "V-1"}
     assert "3 vehicles have no state" in caplog.text
+
+
+def of_vehicles(*numbers, **values):
+    """A row of each vehicle, which an index that was `remade` refuses."""
+    rows = [row(LOG, f"m{n}", seconds=n, vehicle_id=f"V-{n}", speed_kmh=31.0) for n in numbers]
+    return table_of(LOG, [{**one, **values} for one in rows])
+
+
+def remade(store):
+    """A sink, whose index of vehicles somebody has made otherwise since."""
+    sink = store.sink()
+    store.ask("DELETE", "vehicles")
+    store.ask("PUT", "vehicles", {"mappings": {"properties": {"speed_kmh": {"type": "boolean"}}}})
+    return sink
+
+
+def test_vehicles_that_the_store_refuses_are_told_by_number_and_kind_only(store, caplog):
+    sink, rows = remade(store), of_vehicles(*range(12))
+    good = of_vehicles(99, speed_kmh=None)
+    done = sink.write(LOG, pa.concat_tables([rows, good]))
+    assert (done.rows, done.refused.num_rows) == (13, 0)
+    assert {key for _, key in store.documents("vehicles")} == {"V-99"}
+    [told] = [one.getMessage() for one in caplog.records if "refused" in one.getMessage()]
+    assert f"{store.prefix}vehicles: 12 refused: 12 document_parsing_exception;" in told
+    assert "V-" not in told
+    assert "speed_kmh" not in told
+
+
+def test_an_index_that_refuses_every_vehicle_fails_the_work_and_is_named(store):
+    sink, rows = remade(store), of_vehicles(*range(8))
+    wanted = rf"{store.prefix}vehicles: 8 refused: 8 document_parsing_exception.*mapping"
+    with pytest.raises(DependencyFailed, match=wanted) as failed:
+        sink.write(LOG, rows)
+    assert "V-" not in str(failed.value)
+    store.ask("DELETE", "vehicles")
+    assert sink.write(LOG, rows).rows == 8
+    assert store.vehicle("V-7")["speed_kmh"] == 31.0
+
+
+def test_an_index_is_doubted_after_several_writes_too(store):
+    sink = remade(store)
+    sink.write(LOG, of_vehicles(*range(7)))
+    sink.write(LOG, of_vehicles(20, speed_kmh=None))
+    sink.write(LOG, of_vehicles(*range(7, 14)))
+    with pytest.raises(DependencyFailed, match="of 8 vehicles none was kept"):
+        sink.write(LOG, of_vehicles(14))
+
+
+def test_a_vehicle_that_is_refused_again_and_again_stops_no_other(store):
+    sink = remade(store)
+    for _ in range(10):
+        assert sink.write(LOG, of_vehicles(1)).rows == 1
+    sink.write(LOG, of_vehicles(2, speed_kmh=None))
+    assert store.vehicle("V-2")["seen_row"] == "m2-0"
 
 
 def test_only_the_newest_of_a_vehicle_is_sent_and_nothing_twice(store, proxy):
