@@ -27,27 +27,38 @@ class OtherRecords(Exception):
     """An object holds other records at the same offsets: names the first of them."""
 
 
+class MissingRecords(Exception):
+    """An object does not hold records that it must: names their offsets."""
+
+
 def encode(rows: pa.Table) -> pa.Buffer:
     """An object of records (`SCHEMA`, offsets ascending); its bytes are a function of them."""
     return _written([rows])
 
 
-def joined(stored: bytes | pa.Buffer, rows: pa.Table) -> pa.Buffer | None:
-    """An object with its records and those of `rows` (`SCHEMA`, offsets ascending) that it has
-    not; None where it has all.
+def joined(stored: bytes | pa.Buffer | None, rows: pa.Table, due: np.ndarray) -> pa.Buffer | None:
+    """An object (None: there is none yet) with its records and those of `rows` (`SCHEMA`, offsets
+    ascending) that it has not; None where it has all. `due`: bool, shape (rows,), those that it
+    must have.
 
     Raises OtherRecords where a record differs from the stored one of the same offset in its time
-    stamp, pa.ArrowInvalid or OSError where `stored` is no such object.
+    stamp, MissingRecords where one of `due` is not there, pa.ArrowInvalid or OSError where
+    `stored` is no such object.
     """
+    given = _numbers(rows, "offset")
+    if stored is None:
+        _expect(given[due])
+        return encode(rows)
     file = pq.ParquetFile(pa.BufferReader(stored))
     known = file.read(columns=["offset", "timestamp"])
-    have, given = _numbers(known, "offset"), _numbers(rows, "offset")
+    have = _numbers(known, "offset")
     if not len(have):
-        return encode(rows)
+        return joined(None, rows, due)
     at = np.searchsorted(have, given)
     inside = np.minimum(at, len(have) - 1)
     same = have[inside] == given
     _compare(known, rows, inside, same)
+    _expect(given[due & ~same])
     if same.all():
         return None
     new = rows.filter(pa.array(~same)) if same.any() else rows
@@ -63,6 +74,11 @@ def _compare(known: pa.Table, rows: pa.Table, at: np.ndarray, same: np.ndarray) 
             f"offset {_numbers(rows, 'offset')[row]} has the time stamp {given[row]}, and"
             f" {stamps[row]} in the archive"
         )
+
+
+def _expect(absent: np.ndarray) -> None:
+    if len(absent):
+        raise MissingRecords(f"{len(absent)} records of offsets {absent[0]} to {absent[-1]}")
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:

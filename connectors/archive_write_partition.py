@@ -66,6 +66,7 @@ class PartitionWriter:
         self._topic, self._partition, self._zone = topic, partition, zone
         self._objects, self._settings, self._source = objects, settings, source
         self._mark = Mark(objects.archive, topic, partition)
+        self._next: int | None = None
 
     def take(self, rows: pa.Table) -> Counter[str]:
         """Archive records (`archive_write_object.SCHEMA`, offsets ascending), and before them
@@ -76,6 +77,8 @@ class PartitionWriter:
         try:
             patience(self._mark.look)
             first, last = rows["offset"][0].as_py(), rows["offset"][-1].as_py()
+            if self._next is None or first < self._next:
+                self._recognise(patience)
             reached = self._reached(first, patience)
             while reached < first:
                 reached = self._complete(reached, first, patience)
@@ -83,7 +86,33 @@ class PartitionWriter:
             self._move(first, last + 1, patience)
         except Interference as error:
             raise DependencyFailed(str(error)) from error
+        self._next = last + 1
         return tally
+
+    def _recognise(self, patience: Patience) -> None:
+        """See that the topic reaches as far as its archive and has the archive's last record,
+        unless that is deleted. Raises Interference where it is another topic of the same name."""
+        known = self._mark.progress
+        if known is None or known.begin == known.end:
+            return
+        try:
+            found = self._read(known.end - 1, known.end)
+        except OffsetsGone as error:
+            if self._source.begin(self._topic, self._partition) >= known.end:
+                return
+            raise Interference(
+                f"{self._topic}-{self._partition}: {self._objects.archive.uri} holds offsets"
+                f" {known.begin} to {known.end - 1}, and the topic ends before: it was deleted and"
+                f" made again. Archive it to another folder ({error})"
+            ) from error
+        self._join(found, patience)
+
+    def _read(self, start: int, end: int) -> pa.Table:
+        """Records of a range that Kafka holds. Raises OffsetsGone, DependencyFailed."""
+        found = list(self._source.read(self._topic, self._partition, start, end))
+        if not found:
+            return SCHEMA.empty_table()
+        return pa.Table.from_batches(found).select(SCHEMA.names).cast(SCHEMA)
 
     def _reached(self, first: int, patience: Patience) -> int:
         """Where the archive ends. A new one begins with the block of its first record, as far as
@@ -110,15 +139,13 @@ class PartitionWriter:
             return self._pass_over(start, min(held, first), patience)
         end = min(first, (start // blocks.BLOCK + 1) * blocks.BLOCK)
         try:
-            found = list(self._source.read(self._topic, self._partition, start, end))
+            rows = self._read(start, end)
         except OffsetsGone:
             if self._source.begin(self._topic, self._partition) == held:
                 raise
             return start
-        if found:
-            rows = pa.Table.from_batches(found).select(SCHEMA.names).cast(SCHEMA)
-            patience.tally["completed"] += rows.num_rows
-            self._join(rows, patience)
+        patience.tally["completed"] += rows.num_rows
+        self._join(rows, patience)
         self._move(start, end, patience)
         return end
 
@@ -133,8 +160,11 @@ class PartitionWriter:
         return end
 
     def _join(self, rows: pa.Table, patience: Patience) -> None:
+        known = self._mark.progress
+        assert known is not None
         for name, part in self._by_object(rows):
-            patience(functools.partial(self._objects.join, name, part, patience.tally))
+            due = known.holds(filled_int64(part["offset"], 0))
+            patience(functools.partial(self._objects.join, name, part, due, patience.tally))
 
     def _by_object(self, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         starts = filled_int64(rows["offset"], 0) // blocks.BLOCK * blocks.BLOCK

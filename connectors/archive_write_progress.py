@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
+
 from connectors.files import Folder
 
 PLACE = "_state/archive"
@@ -33,6 +35,13 @@ class Progress:
             )
         lost = tuple(sorted({*self.lost, *news.lost}))
         return Progress(self.begin, max(self.end, news.end), lost)
+
+    def holds(self, offsets: np.ndarray) -> np.ndarray:
+        """bool, shape (offsets,): where a record of this offset must be in the archive."""
+        held = (self.begin <= offsets) & (offsets < self.end)
+        for begin, end in self.lost:
+            held &= (offsets < begin) | (end <= offsets)
+        return held
 
 
 def read_progress(archive: Folder, topic: str, partition: int) -> Progress | None:

@@ -10,9 +10,10 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
-from connectors.archive_write_object import OtherRecords, encode, joined, old_lines
+from connectors.archive_write_object import MissingRecords, OtherRecords, joined, old_lines
 from connectors.archive_write_progress import Interference
 from connectors.files import Changed, Folder
 from connectors.settings import DeliverySettings, DependencyFailed
@@ -21,6 +22,10 @@ from connectors.sink import Passing, patiently
 CACHE_BYTES = 64 << 20
 TOPICS = "topics"
 OLD_ENDING = ".json.gz"
+AGAIN = (
+    "delete the partition's _state object and start at the earliest offset: what Kafka holds is"
+    " written again"
+)
 _LOG = logging.getLogger(__name__)
 
 
@@ -77,20 +82,27 @@ class Objects:
     old: Folder | None
     cache: Cache
 
-    def join(self, name: str, rows: pa.Table, tally: Counter[str]) -> None:
+    def join(self, name: str, rows: pa.Table, due: np.ndarray, tally: Counter[str]) -> None:
         """Add records (`archive_write_object.SCHEMA`, offsets ascending) to an object that may
-        have some of them; counts `size` and `left_out`.
+        have some of them and must have those of `due` (bool, shape (rows,)); counts `size` and
+        `left_out`.
 
         What is written replaces only what was read. Where another writer, or this one with an
         answer that was lost, wrote in between, Changed is raised, and calling it again is right,
-        as it is after DependencyFailed. Raises Interference where the object is another's.
+        as it is after DependencyFailed. Raises Interference where the object is another's, or
+        lacks what it must have.
         """
         path = f"{TOPICS}/{name}"
         old = self._old_version(name)
         cached = self.cache.take(name)
         held = cached or self.archive.read_version(path)
         data, version = (pa.py_buffer(held[0]), held[1]) if held else (None, None)
-        more = encode(rows) if data is None else self._joined(path, data, rows)
+        try:
+            more = self._joined(path, data, rows, due)
+        except MissingRecords as error:
+            if cached:  # older, it may be, than what is known of other writers' work
+                return self.join(name, rows, due, tally)
+            raise Interference(self._missing(path, error)) from error
         if more is not None:
             data, version = more, self.archive.replace(path, more, version)
             tally["size"] += more.size
@@ -99,9 +111,11 @@ class Objects:
             self._write_old(name, data, old, tally)
         self.cache.keep(name, data, version)
 
-    def _joined(self, path: str, stored: pa.Buffer, rows: pa.Table) -> pa.Buffer | None:
+    def _joined(
+        self, path: str, stored: pa.Buffer | None, rows: pa.Table, due: np.ndarray
+    ) -> pa.Buffer | None:
         try:
-            return joined(stored, rows)
+            return joined(stored, rows, due)
         except OtherRecords as error:
             where = f"{self.archive.uri}/{path}"
             raise Interference(
@@ -111,9 +125,16 @@ class Objects:
         except (pa.ArrowException, OSError) as error:
             where = f"{self.archive.uri}/{path}"
             raise Interference(
-                f"{where} cannot be read, so nothing can be added to it: {error}. Move it away,"
-                " and its records are written again as far as Kafka holds them"
+                f"{where} cannot be read, so nothing can be added to it: {error}. Move it away"
+                f" and {AGAIN}"
             ) from error
+
+    def _missing(self, path: str, error: MissingRecords) -> str:
+        return (
+            f"{self.archive.uri}/{path} lacks {error}, which the archive must hold: was the topic"
+            " deleted and made again? Archive it to another folder. Were objects taken from the"
+            f" archive? Then {AGAIN}"
+        )
 
     def _old_version(self, name: str) -> str | None:
         """The version before anything else is read: what is written in its place is then at

@@ -19,6 +19,7 @@ from connectors.archive_settings import ArchiveSettings
 from connectors.archive_write import archive_writer
 from connectors.archive_write_progress import Progress, read_progress
 from connectors.files import folder
+from connectors.kafka_read import OffsetsGone
 from connectors.settings import BadSettings, DependencyFailed, KafkaSettings, S3Settings
 from schemas import MESSAGE_TYPES
 from tests.connectors.archive_support import (
@@ -193,11 +194,15 @@ def test_records_that_are_deleted_while_they_are_read_are_looked_for_again(place
     assert read_progress(place, TOPIC, 0) == Progress(0, 10, ((1, 5),))
 
 
-def test_a_hole_that_is_filled_late_keeps_the_order(place):
-    one = writer(place)
-    one.write(batch(record(n) for n in (0, 1, 5, 8)))
-    one.write(batch(record(n) for n in (2, 3, 4, 6, 7, 9)))
-    assert archived(place) == known(record(n) for n in range(10))
+def test_what_was_noted_as_lost_and_comes_late_from_another_writer_keeps_the_order(place):
+    log = Log([record(n) for n in range(12)])
+    late = writer(place, log)
+    late.write(batch(log.records[:2]))
+    log.begins[TOPIC, 0] = 6
+    writer(place, log).write(batch(log.records[8:9]))
+    assert read_progress(place, TOPIC, 0) == Progress(0, 9, ((2, 6),))
+    late.write(batch(log.records[2:12]))
+    assert archived(place) == known(log.records)
 
 
 def test_a_topic_that_was_made_anew_does_not_mix_with_the_old_one(place):
@@ -206,6 +211,104 @@ def test_a_topic_that_was_made_anew_does_not_mix_with_the_old_one(place):
     with pytest.raises(DependencyFailed, match=r"offset 0 has the time stamp .*another"):
         writer(place).write(other)
     assert archived(place) == known(record(n) for n in range(5))
+
+
+class Ending(Log):
+    """A log that tells, as Kafka does, when it is asked for what it has not reached."""
+
+    def read(self, topic, partition, start, end):
+        if end > max(one["offset"] for one in self.records) + 1:
+            raise OffsetsGone(f"{topic}-{partition} ends before")
+        return super().read(topic, partition, start, end)
+
+
+def anew(count, log=Log):
+    """A topic that was made again: other records at the same offsets, hours later."""
+    return log([record(n, hour=5, value=b"new") for n in range(count)])
+
+
+@pytest.fixture
+def held(place):
+    """An archive of offsets 20 to 29, and how to see that it is as it was."""
+    given = [record(n) for n in range(20, 30)]
+    writer(place).write(batch(given))
+
+    def as_it_was():
+        assert archived(place) == known(given)
+        assert read_progress(place, TOPIC, 0) == Progress(20, 30)
+
+    return as_it_was
+
+
+def test_a_topic_that_was_made_anew_and_ends_before_its_archive_is_refused(place, held):
+    log = anew(19, Ending)
+    with pytest.raises(DependencyFailed, match=r"message-gps-0: .*20 to 29.*ends before.*another"):
+        writer(place, log).write(batch(log.records[10:]))
+    held()
+
+
+def test_a_topic_that_was_made_anew_and_outgrew_its_archive_is_refused(place, held):
+    log = anew(50, Ending)
+    with pytest.raises(DependencyFailed, match=r"gps\+0\+0000000020\.parquet lacks .*29.*another"):
+        writer(place, log).write(batch(log.records[40:]))
+    held()
+
+
+def test_a_topic_that_was_made_anew_under_a_running_writer_is_refused(place):
+    log = Ending([record(n) for n in range(20, 30)], {(TOPIC, 0): 20})
+    one = writer(place, log)
+    one.write(batch(log.records))
+    given, log.begins = log.records, {}
+    log.records = anew(8).records
+    with pytest.raises(DependencyFailed, match="made again"):
+        one.write(batch(log.records))
+    assert archived(place) == known(given)
+
+
+def test_other_records_where_the_archive_has_all_are_refused_in_any_hour(place, held):
+    with pytest.raises(DependencyFailed, match=r"parquet lacks 5 records of offsets 25 to 29"):
+        writer(place).write(batch(anew(35).records[25:]))
+    held()
+
+
+def test_a_topic_whose_archived_records_are_all_deleted_is_gone_on_with(place, held):
+    log = Ending([record(n) for n in range(20, 40)], {(TOPIC, 0): 30})
+    writer(place, log).write(batch(log.records[5:15]))
+    assert archived(place) == known(log.records[:15])
+    assert read_progress(place, TOPIC, 0) == Progress(20, 35)
+
+
+def test_a_topic_that_cannot_be_asked_fails_the_batch_and_it_is_written_later(place, held):
+    class Away(Log):
+        def read(self, topic, partition, start, end):
+            raise DependencyFailed("no broker answered")
+
+    given = [record(n) for n in range(30, 33)]
+    with pytest.raises(DependencyFailed, match="no broker answered"):
+        writer(place, Away()).write(batch(given))
+    held()
+    writer(place).write(batch(given))
+    assert read_progress(place, TOPIC, 0) == Progress(20, 33)
+
+
+def test_a_topic_is_asked_by_a_new_writer_and_where_records_come_again(place):
+    log = Log([record(n) for n in range(30)])
+    writer(place, log).write(batch(log.records[:10]))
+    one = writer(place, log)
+    for begin in (10, 15, 20, 12):
+        one.write(batch(log.records[begin : begin + 5]))
+    assert log.reads == [(TOPIC, 0, 9, 10), (TOPIC, 0, 24, 25)]
+
+
+def test_objects_that_were_taken_away_are_written_again_where_that_is_asked_for(place, held):
+    (name,) = names(place)
+    os.remove(f"{place.path}/topics/{name}")
+    log = Log([record(n) for n in range(20, 33)])
+    with pytest.raises(DependencyFailed, match=r"lacks .*taken .*delete the partition's _state"):
+        writer(place, log).write(batch(log.records))
+    os.remove(f"{place.path}/_state/archive/{TOPIC}+0.json")
+    writer(place, log).write(batch(log.records))
+    assert archived(place) == known(log.records)
 
 
 def test_a_file_in_the_way_is_named_and_kept(place):

@@ -12,7 +12,7 @@ from connectors.archive_write_progress import Progress, read_progress
 from connectors.files import folder
 from connectors.kafka import begin_offsets, end_offsets
 from connectors.kafka_read import read_range
-from connectors.settings import S3Settings
+from connectors.settings import DependencyFailed, S3Settings
 from connectors.topics import DEVICE_TOPICS
 from runners import request
 from runners.backfill import balances, run_backfill
@@ -82,6 +82,36 @@ def test_what_retention_took_is_lost_and_the_rest_is_not(kafka, place):
     assert (done.lost, done.completed) == (150, 150)
     assert [row["offset"] for row in archived(place)] == [*range(100), *range(250, 500)]
     assert read_progress(place, topic, 0) == Progress(0, 500, ((100, 250),))
+
+
+def test_a_topic_that_was_deleted_and_made_again_is_refused(kafka, place):
+    settings, topic = settings_of(kafka), new_topic(kafka)
+    send(kafka, topic, [(b"k", b"old%d" % n) for n in range(100)])
+    source = KafkaSource(settings)
+    writer(place, source).write(read(settings, topic, 0, 0, 100))
+    before = archived(place)
+    fresh(kafka, partitions=1, topics=(topic,))
+    send(kafka, topic, [(b"k", b"new%d" % n) for n in range(99)])
+    with pytest.raises(DependencyFailed, match=rf"{topic}-0: .*offsets 0 to 99, .*another folder"):
+        writer(place, source).write(read(settings, topic, 0, 30, 60))
+    send(kafka, topic, [{"key": b"k", "value": b"later", "timestamp": 1_705_330_800_000}] * 50)
+    with pytest.raises(DependencyFailed, match=rf"{topic}\+0\+0000000000\.parquet lacks .*another"):
+        writer(place, source).write(read(settings, topic, 0, 120, 140))
+    assert archived(place) == before
+    assert read_progress(place, topic, 0) == Progress(0, 100)
+
+
+def test_records_come_again_while_a_transaction_is_open_or_after_all_are_deleted(kafka, place):
+    settings, topic = settings_of(kafka), new_topic(kafka)
+    transaction(kafka, topic, [b"a", b"b"])
+    held, source = read(settings, topic, 0, 0, 2), KafkaSource(settings)
+    writer(place, source).write(held)
+    transaction(kafka, topic, [b"undecided"], end="open")
+    writer(place, source).write(held)
+    delete_before(kafka, topic, 0, 3)
+    writer(place, source).write(held)
+    assert [row["value"] for row in archived(place)] == [b"a", b"b"]
+    assert read_progress(place, topic, 0) == Progress(0, 2)
 
 
 @pytest.fixture(scope="module")

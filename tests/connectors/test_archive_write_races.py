@@ -6,7 +6,9 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from connectors import blocks
 from connectors.archive_write_progress import Progress, read_progress
 from connectors.files import Folder, folder
-from connectors.settings import S3Settings
+from connectors.settings import DependencyFailed, S3Settings
 from tests.connectors.archive_support import Log, archived, batch, known, names, record, writer
 
 UNHURRIED = settings(
@@ -151,6 +153,8 @@ def test_any_cuts_crashes_and_replays_archive_every_record_once(records, steps, 
                 assert progress.end == found[-1]["offset"] + 1
         if older:
             assert_the_old_layout_is_as_the_exact_one(place, older)
+        writer(place, log).write(batch(log.records))
+        assert archived(place) == known(log.records)
 
 
 def _death(when):
@@ -259,6 +263,80 @@ def test_two_writers_that_begin_an_archive_apart_leave_no_gap():
         late.write(batch(log.records[30:35]))
         assert archived(place) == known(log.records[:35])
         assert read_progress(place, "message-gps", 0) == Progress(0, 35)
+
+
+def test_a_writer_that_hears_of_records_it_does_not_hold_reads_them():
+    log = Log([record(n) for n in range(10)])
+    with tempfile.TemporaryDirectory() as path:
+        place = folder(path, S3Settings())
+        other = writer(place, log)
+
+        def before_it_is_noted(number):
+            if number == 5:
+                other.write(batch(log.records[:8]))
+
+        one = writer(watched(place, before=before_it_is_noted), log)
+        one.write(batch(log.records[:4]))
+        one.write(batch(log.records[4:]))
+        assert archived(place) == known(log.records)
+        assert read_progress(place, "message-gps", 0) == Progress(0, 10)
+
+
+turns = st.tuples(
+    st.integers(0, 1),
+    st.booleans(),
+    st.integers(0, 39),
+    st.integers(1, 15),
+    st.integers(0, 6),
+    st.integers(1, 10),
+)
+
+
+@UNHURRIED
+@given(
+    st.lists(st.integers(0, 59), min_size=40, max_size=40, unique=True).map(sorted),
+    st.lists(st.integers(0, 2), min_size=40, max_size=40),
+    st.lists(turns, max_size=8),
+    st.sampled_from([0, 1 << 20]),
+)
+def test_what_one_topic_gives_is_never_taken_for_another_topic(offsets, hours, turns, cache):
+    """Two writers take any batches, old or ahead, also within one another's, while Kafka deletes:
+    none is refused, and nothing is missing but what was lost."""
+    log = Log([record(n, hour=hour) for n, hour in zip(offsets, hours, strict=True)])
+    with tempfile.TemporaryDirectory() as path:
+        place, inner = folder(path, S3Settings()), []
+        hooked = watched(place, before=lambda number: inner.pop()() if number == when[0] else None)
+        when = [0]
+        writers = [writer(hooked, log, cache=cache), writer(place, log, cache=cache)]
+        for who, fresh, first, size, deleted, wait in turns:
+            taken = batch(log.records[first : first + size])
+            if fresh:
+                writers[who] = writer([hooked, place][who], log, cache=cache)
+            if who == 1 and not inner:
+                inner.append(partial(_takes, log, writers[1], taken, deleted))
+                when[0] = hooked.count[0] + wait
+            else:
+                _takes(log, writers[who], taken, deleted)
+        for left in inner:
+            left()
+        progress = read_progress(place, "message-gps", 0)
+        found = archived(place)
+        assert [row for row in found if row not in known(log.records)] == []
+        if progress:
+            due = progress.holds(np.array(offsets))
+            expected = known(one for one, is_due in zip(log.records, due, strict=True) if is_due)
+            assert [row for row in expected if row not in found] == []
+
+
+def _takes(log, one, taken, deleted):
+    """Kafka deletes some more, and a writer takes a batch; again, where two began apart."""
+    begin = log.begin("message-gps", 0) + deleted
+    log.begins["message-gps", 0] = min(begin, log.records[-1]["offset"] + 1)
+    try:
+        one.write(taken)
+    except DependencyFailed as error:
+        assert "try again" in str(error)
+        one.write(taken)
 
 
 @pytest.mark.parametrize("when", range(1, 8))
