@@ -55,7 +55,8 @@ jar: $(JAR)
 servers: $(READY) $(FLINK_READY)
 	$(BIN)/odograph stack fetch
 
-test: lint servers $(JAR)
+test:
+	$(MAKE) -j3 --output-sync=target lint servers $(JAR)
 	$(MAKE) -j3 -k --output-sync=target test-live test-sinks test-servers test-core test-days test-core-on-flink
 
 test-core: servers $(JAR)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -66,18 +68,23 @@ class Kafka(OneProcess):
     def start(self) -> None:
         """Start it, keeping what an earlier start stored; `ready` waits for it."""
         require_free(self.name, self.port, self.span)
-        command = [str(java.fetch(self.cache) / "bin" / "java")]
-        command += ["-Dorg.slf4j.simpleLogger.showDateTime=true"]
-        command += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
-        command += [f"-Xms{self.heap_mb}m", f"-Xmx{self.heap_mb}m", "-XX:+UseG1GC"]
-        command += ["-cp", f"{self.fetch()}/*"]
         settings = self._write_settings()
         if not (self.folder / "data" / "meta.properties").exists():
-            storage = ["kafka.tools.StorageTool"]
-            cluster = run([*command, *storage, "random-uuid"], "no cluster id").split()[-1]
-            form = ["format", "--cluster-id", cluster, "--config", str(settings)]
-            run([*command, *storage, *form], f"Kafka's storage could not be made in {self.folder}")
-        self.process.start([*command, "kafka.Kafka", str(settings)])
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            form = ["format", f"--cluster-id={cluster}", "--config", str(settings)]
+            command = self._java(*java.LIGHT, "kafka.tools.StorageTool", *form)
+            run(command, f"Kafka's storage could not be made in {self.folder}")
+        heap = (f"-Xms{self.heap_mb}m", f"-Xmx{self.heap_mb}m", "-XX:+UseG1GC")
+        self.process.start(self._java(*heap, "kafka.Kafka", str(settings)))
+
+    def _java(self, *words: str) -> list[str]:
+        return [
+            str(java.fetch(self.cache) / "bin" / "java"),
+            *("-cp", f"{self.fetch()}/*"),
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            *words,
+        ]
 
     def ready(self, timeout_s: float = 60) -> None:
         """Wait until the broker answers a request for metadata."""

@@ -78,12 +78,13 @@ def _round(device_no: pa.Array, number: int, when: int) -> pa.RecordBatch:
 
 
 def main(settings: str, count: str, rate: str, seconds: str) -> None:
-    """Send it."""
+    """Send it; a line is printed when that begins, another when it is done."""
     config = load_config(settings)
     names = terminals(int(count))
     rounds = round(float(rate) * float(seconds) / len(names))
     first = sum(end_offsets(config.kafka, ["message-log"]).values()) // len(names)
     schema_id = ids(config.registry, ["message-log"])["message-log"]
+    print("sending", flush=True)
     done = feed(config.kafka, logs(names, schema_id, first, rounds), float(rate))
     print(sum(done.records.values()), "uploads,", round(done.rate), "a second")
 

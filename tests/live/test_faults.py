@@ -27,8 +27,10 @@ class Feed:
     def __init__(self, fleet, rate=RATE, seconds=SECONDS) -> None:
         command = [sys.executable, "-m", "tests.live.load", str(fleet.settings)]
         self.before = fleet.sent()
+        words = [*command, str(TERMINALS), str(rate), str(seconds)]
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout and self.process.stdout.readline()
         self.began = time.monotonic()
-        self.process = subprocess.Popen([*command, str(TERMINALS), str(rate), str(seconds)])
 
     def at(self, second: float) -> None:
         """Wait for a moment of the feed."""
