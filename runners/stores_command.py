@@ -18,6 +18,7 @@ from connectors.holdings import (
     lake_rows,
     state_rows,
 )
+from connectors.settings import DependencyFailed
 from runners.config import BadArguments, Config, load_config
 
 
@@ -30,7 +31,8 @@ def stores(config_path: str) -> None:
 
     Records of the archive, rows of the lake's tables, of BigQuery's views and of the tables of
     state, documents of Elasticsearch. For a look at a young deployment: archive and lake are
-    counted object by object.
+    counted object by object. A store that cannot be counted keeps no other back; the exit code
+    is 3 then.
     """
     config = load_config(config_path)
     counts = _counts(config)
@@ -40,10 +42,18 @@ def stores(config_path: str) -> None:
     table.add_column("store")
     table.add_column("what")
     table.add_column("how many", justify="right")
+    failures = []
     for store, count in counts.items():
-        for what, number in sorted(count().items()):
+        try:
+            held = sorted(count().items())
+        except DependencyFailed as error:
+            failures.append(f"{store}: {error}")
+            held = []
+        for what, number in held:
             table.add_row(store, what, f"{number:,}")
     Console(width=None if sys.stdout.isatty() else 100).print(table)
+    if failures:
+        raise DependencyFailed("\n".join(failures))
 
 
 def _counts(config: Config) -> dict[str, Callable[[], Counter[str]]]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from runners.stack.artefacts import PINS, kept, wheel
 
 VERSION = "21.0.8.2"
-LIGHT = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+QUICK = "-XX:TieredStopAtLevel=1"
+"""The quick compiler alone, for work of seconds."""
+LIGHT = ("-XX:+UseSerialGC", QUICK)
 """For what lives for seconds or has little to do: it starts sooner and takes less."""
 
 

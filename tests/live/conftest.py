@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from runners.stack import java
 from runners.stack.artefacts import default_cache
 from runners.stack.processes import free_port
 from runners.stack.servers import Choice
@@ -11,8 +12,12 @@ from runners.stack.stack import down, up
 from tests.live.fleet import Fleet
 from tests.servers import server_folder
 
-FLINK = {"heartbeat.timeout": "8000", "heartbeat.interval": "2000"}
-"""A lost TaskManager is noticed soon, so that tests do not wait for it."""
+FLINK = {
+    "heartbeat.timeout": "8000",
+    "heartbeat.interval": "2000",
+    "env.java.opts.taskmanager": java.QUICK,
+}
+"""A lost TaskManager is noticed soon, and jobs of seconds are not compiled for hours."""
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ from tests.pipelines.lakes import backfill
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory):
-    """Two hours over midnight of a fleet that misbehaves in every known way."""
+    """An hour and a half over midnight of a fleet that misbehaves in every known way."""
     out = tmp_path_factory.mktemp("fleet")
     start = datetime.fromisoformat("2024-01-15T22:45+09:00")
-    simulate(out, 46, 2, seed=11, misbehave=frozenset({"all"}), start=start, partitions=2)
+    simulate(out, 46, 1.5, seed=11, misbehave=frozenset({"all"}), start=start, partitions=2)
     return out
 
 

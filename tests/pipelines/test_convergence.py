@@ -36,7 +36,13 @@ def test_the_order_of_objects_does_not_matter(fleet, whole, tmp_path, monkeypatc
     assert differences(whole[0], tmp_path / "lake") == []
 
 
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["early first", "late first"])
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param((0, 1), id="early first", marks=pytest.mark.long),
+        pytest.param((1, 0), id="late first"),
+    ],
+)
 def test_overlapping_times_are_as_one(fleet, whole, tmp_path, order):
     parts = ({"end": MIDNIGHT}, {"start": ELEVEN})
     for part in order:
@@ -44,7 +50,13 @@ def test_overlapping_times_are_as_one(fleet, whole, tmp_path, order):
     assert differences(whole[0], tmp_path / "lake") == []
 
 
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["first half first", "second half first"])
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param((0, 1), id="first half first", marks=pytest.mark.long),
+        pytest.param((1, 0), id="second half first"),
+    ],
+)
 def test_archives_that_share_objects_are_as_one(fleet, whole, tmp_path, order):
     halves = [
         subset(fleet, tmp_path / "early", lambda name: hour_of(name) < "2024011600"),
@@ -72,7 +84,7 @@ def names(fleet):
     return sorted(str(p.relative_to(topics)) for p in topics.rglob("*.*") if p.is_file())
 
 
-@pytest.mark.parametrize("seed", ["0", "4711"])
+@pytest.mark.parametrize("seed", [pytest.param("0", marks=pytest.mark.long), "4711"])
 def test_the_hash_seed_does_not_matter(fleet, whole, tmp_path, seed):
     ended = run(command(fleet, tmp_path / "lake"), PYTHONHASHSEED=seed)
     assert ended.returncode == 0, ended.stderr

@@ -84,6 +84,7 @@ def flink(servers: Path) -> Iterator[Flink]:
         free_port(Flink.span),
         task_managers=2,
         memory="3072m",
+        options={"env.java.opts.taskmanager": java.QUICK},
         env={"AWS_SHARED_CREDENTIALS_FILE": str(servers / "s3" / "credentials")},
     )
     with running(server):
