@@ -58,6 +58,7 @@ def _rows(lake: Path, other: Path, table: str, names: Sequence[str]) -> list[tup
     return found
 
 
+@pytest.mark.long
 def test_a_day_with_every_misbehaviour_equals_the_backfill(fleet, lake, tmp_path):
     fleet.simulate(tmp_path / "day", "--vehicles", 12, "--hours", 2, "--misbehave", "all")
     fleet.submit("aggregate")
