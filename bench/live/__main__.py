@@ -28,8 +28,7 @@ from connectors.settings import DependencyFailed
 from runners.config import BadArguments, Config, load_config
 from runners.simulation.kafka import feed
 from runners.stack.artefacts import default_cache
-from runners.stack.processes import free_port
-from runners.stack.servers import Choice, Server
+from runners.stack.servers import Choice, Server, free_ports
 from runners.stack.stack import down, up
 
 TERMINALS = {"log": 20_000, "gps": 5_000}
@@ -41,7 +40,7 @@ OPTIONS = {
 }
 """Figures that are fresh, and room for the classes of many jobs one after another."""
 MEMORY = "5120m"
-SPANS = {"kafka": 2, "registry": 2, "flink": 3}
+SERVERS = ("kafka", "registry", "flink")
 ASIDE = ("heap", "once")
 """Contenders that explain a figure."""
 WORKS = ("convert", "aggregate", "both")
@@ -84,7 +83,7 @@ def main() -> int:
     data = Path(tempfile.mkdtemp(prefix="odograph-bench-live-"))
     cache = default_cache()
     try:
-        ports = {name: free_port(span) for name, span in SPANS.items()}
+        ports = free_ports(SERVERS)
         servers = up(data, cache, Choice(ports=ports, memory=MEMORY, options=OPTIONS))
         bench = prepared(data, servers, options)
         began = time.monotonic()

@@ -45,8 +45,7 @@ from runners.flink.plan import Plan
 from runners.flink.submission import submit
 from runners.stack.artefacts import default_cache, kept, maven_jars
 from runners.stack.flink import flink_python
-from runners.stack.processes import free_port
-from runners.stack.servers import Choice
+from runners.stack.servers import Choice, free_ports
 from runners.stack.stack import down, up
 from schemas import load
 from transforms.block_rows import NOTHING_TOLD
@@ -278,7 +277,7 @@ def main() -> int:
     data = Path(tempfile.mkdtemp(prefix="odograph-bench-lake-"))
     cache = default_cache()
     try:
-        ports = {name: free_port(span) for name, span in live.SPANS.items()}
+        ports = free_ports(live.SERVERS)
         servers = up(data, cache, Choice(ports=ports, memory=live.MEMORY, options=live.OPTIONS))
         given = argparse.Namespace(
             scale=options.scale, kinds=options.kinds, only=[], settle=0.0, span=0.0

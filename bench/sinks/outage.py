@@ -33,8 +33,7 @@ from runners.flink.plan import Plan
 from runners.flink.submission import submit
 from runners.stack.artefacts import default_cache
 from runners.stack.flink import flink_python
-from runners.stack.processes import free_port
-from runners.stack.servers import Choice
+from runners.stack.servers import Choice, free_ports
 from runners.stack.stack import down, up
 
 STORES = {
@@ -45,16 +44,7 @@ STORES = {
     "state": "postgres",
 }
 """The server each sink writes to."""
-SPANS = {
-    "kafka": 2,
-    "registry": 2,
-    "postgres": 1,
-    "s3": 1,
-    "bigquery": 2,
-    "elasticsearch": 2,
-    "flink": 3,
-}
-ALWAYS = {"kafka", "registry", "postgres", "s3", "flink"}
+ALWAYS = ("kafka", "registry", "postgres", "s3", "flink")
 SETTLE_S, EVERY_S = 60.0, 5.0
 KEEPS_UP_S = 30.0
 """A sink keeps up when it lags by no more than comes in so long, some checkpoints."""
@@ -130,7 +120,7 @@ def main() -> int:
     data, cache = Path(tempfile.mkdtemp(prefix="odograph-outage-")), default_cache()
     away = list(dict.fromkeys(STORES[name] for name in options.stores))
     try:
-        ports = {name: free_port(SPANS[name]) for name in SPANS if name in {*ALWAYS, *away}}
+        ports = free_ports({*ALWAYS, *away})
         count = len(options.stores)
         memory = f"{2560 + 512 * count}m"
         servers = up(data, cache, Choice(ports=ports, slots=max(4, count), memory=memory))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -15,7 +15,7 @@ from runners.stack.fault_proxies import BEFORE, FaultProxies
 from runners.stack.flink import Flink
 from runners.stack.kafka import Kafka
 from runners.stack.postgres import Postgres
-from runners.stack.processes import Process
+from runners.stack.processes import Process, free_port
 from runners.stack.registry import Registry
 from runners.stack.s3 import S3
 
@@ -76,6 +76,25 @@ PORTS = {
 }
 NAMES = tuple(PORTS)
 """All servers, in the order in which they start."""
+_PLAIN: dict[str, type[Kafka | Registry | Postgres | S3 | BigQuery | Elasticsearch]] = {
+    "kafka": Kafka,
+    "registry": Registry,
+    "postgres": Postgres,
+    "s3": S3,
+    "bigquery": BigQuery,
+    "elasticsearch": Elasticsearch,
+}
+"""Those that need a folder, a cache and a port, and nothing else."""
+_SPANS = {
+    **{name: kind.span for name, kind in _PLAIN.items()},
+    "faults": FaultProxies.span,
+    "flink": Flink.span,
+}
+
+
+def free_ports(names: Iterable[str]) -> dict[str, int]:
+    """First ports for these servers that nobody uses now."""
+    return {name: free_port(_SPANS[name]) for name in names}
 
 
 @dataclass(frozen=True)
@@ -107,17 +126,9 @@ def noted(data: Path) -> Choice | None:
 
 def build(data: Path, cache: Path, choice: Choice) -> dict[str, Server]:
     """The chosen servers by name, in the order in which they start. Nothing is started."""
-    plain = {
-        "kafka": Kafka,
-        "registry": Registry,
-        "postgres": Postgres,
-        "s3": S3,
-        "bigquery": BigQuery,
-        "elasticsearch": Elasticsearch,
-    }
     built: dict[str, Server] = {
         name: make(data / name, cache, choice.ports[name])
-        for name, make in plain.items()
+        for name, make in _PLAIN.items()
         if name in choice.ports
     }
     if "faults" in choice.ports:

@@ -247,17 +247,22 @@ def test_a_writer_that_was_given_up_but_lives_shortens_nothing(
             assert_the_old_layout_is_as_the_exact_one(place, older)
 
 
+def interrupted(place, log, number, records):
+    """A writer, before whose commit of that number another writer archives some records."""
+    other = writer(place, log)
+
+    def meanwhile(reached):
+        if reached == number:
+            other.write(batch(records))
+
+    return writer(watched(place, before=meanwhile), log)
+
+
 def test_two_writers_that_begin_an_archive_apart_leave_no_gap():
     log = Log([record(n) for n in range(60)])
     with tempfile.TemporaryDirectory() as path:
         place = folder(path, S3Settings())
-        other = writer(place, log)
-
-        def first_of_all(number):
-            if number == 2:
-                other.write(batch(log.records[:5]))
-
-        late = writer(watched(place, before=first_of_all), log)
+        late = interrupted(place, log, 2, log.records[:5])
         with pytest.raises(Exception, match="offsets 5 to 29 were not archived"):
             late.write(batch(log.records[30:35]))
         late.write(batch(log.records[30:35]))
@@ -269,13 +274,7 @@ def test_a_writer_that_hears_of_records_it_does_not_hold_reads_them():
     log = Log([record(n) for n in range(10)])
     with tempfile.TemporaryDirectory() as path:
         place = folder(path, S3Settings())
-        other = writer(place, log)
-
-        def before_it_is_noted(number):
-            if number == 5:
-                other.write(batch(log.records[:8]))
-
-        one = writer(watched(place, before=before_it_is_noted), log)
+        one = interrupted(place, log, 5, log.records[:8])
         one.write(batch(log.records[:4]))
         one.write(batch(log.records[4:]))
         assert archived(place) == known(log.records)

@@ -6,8 +6,7 @@ import pytest
 
 from runners.stack import java
 from runners.stack.artefacts import default_cache
-from runners.stack.processes import free_port
-from runners.stack.servers import Choice
+from runners.stack.servers import Choice, free_ports
 from runners.stack.stack import down, up
 from tests.live.fleet import Fleet
 from tests.servers import server_folder
@@ -23,8 +22,7 @@ FLINK = {
 @pytest.fixture(scope="session")
 def servers():
     """Kafka, registry, Postgres, S3 and a Flink cluster, by name."""
-    spans = {"kafka": 2, "registry": 2, "postgres": 1, "s3": 1, "flink": 3}
-    ports = {name: free_port(span) for name, span in spans.items()}
+    ports = free_ports(["kafka", "registry", "postgres", "s3", "flink"])
     with server_folder() as data:
         try:
             wanted = Choice(ports=ports, slots=8, memory="5120m", options=FLINK)

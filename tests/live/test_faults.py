@@ -26,9 +26,9 @@ class Feed:
 
     def __init__(self, fleet, rate=RATE, seconds=SECONDS) -> None:
         command = [sys.executable, "-m", "tests.live.load", str(fleet.settings)]
+        command += [str(TERMINALS), str(rate), str(seconds)]
         self.before = fleet.sent()
-        words = [*command, str(TERMINALS), str(rate), str(seconds)]
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout and self.process.stdout.readline()
         self.began = time.monotonic()
 

@@ -160,7 +160,7 @@ def test_a_setting_reaches_the_job(fleet, tmp_path, monkeypatch, capsys):
 
 def test_schemas_check(tmp_path, monkeypatch, capsys):
     code, out, _ = in_process(monkeypatch, capsys, "schemas", "check")
-    assert code == 0 and "problems: 0" in out
+    assert code == 0 and "problems: 0\n" in out
     (tmp_path / "bad.avsc").write_text('{"type": "record", "name": "bad", "fields": []}')
     code, out, _ = in_process(monkeypatch, capsys, "schemas", "check", tmp_path)
     assert code == 2 and "bad" in out

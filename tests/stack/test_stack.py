@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import psutil
 import psycopg
@@ -16,12 +15,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from connectors.settings import secret
 from runners.config import load_config
 from runners.stack.processes import answers, free_port, marked, sweep
-from runners.stack.servers import PORTS, Choice, build
+from runners.stack.servers import NAMES, free_ports
 from tests.servers import server_folder
 
 pytestmark = pytest.mark.long
-
-SPANS = {name: server.span for name, server in build(Path(), Path(), Choice(PORTS)).items()}
 
 
 def odograph(*arguments):
@@ -30,8 +27,7 @@ def odograph(*arguments):
 
 
 def port_options():
-    ports = {name: free_port(span) for name, span in SPANS.items()}
-    return [f"--{name}-port={port}" for name, port in ports.items()]
+    return [f"--{name}-port={port}" for name, port in free_ports(NAMES).items()]
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +129,13 @@ def test_a_second_up_starts_nothing(up):
     before = pids(up)
     done = odograph("up", "--data", up)
     assert done.returncode == 0
-    assert done.stderr.count("is already running") == len(PORTS)
+    assert done.stderr.count("is already running") == len(NAMES)
     assert pids(up) == before
 
 
 def test_status_names_every_server_with_its_address(up, config):
     shown = odograph("status", "--data", up).stdout
-    assert shown.count("running") == len(PORTS)
+    assert shown.count("running") == len(NAMES)
     for address in (config.kafka.bootstrap, config.registry.url, config.flink.url):
         assert address in shown
 
@@ -175,7 +171,7 @@ def test_one_server_can_be_stopped_and_comes_back_with_its_data(up, config):
     with psycopg.connect(database.conninfo, password=password) as connection:
         connection.execute("create table kept as select 1 as fact")
     assert odograph("down", "postgres", "--data", up).stdout == "stopped: postgres\n"
-    assert odograph("status", "--data", up).stdout.count("running") == len(PORTS) - 1
+    assert odograph("status", "--data", up).stdout.count("running") == len(NAMES) - 1
     port = database.conninfo.partition("port=")[2].split()[0]
     assert odograph("up", "postgres", "--data", up, "--postgres-port", port).returncode == 0
     with psycopg.connect(database.conninfo, password=password) as connection:

@@ -244,7 +244,7 @@ def test_patience_begins_anew_with_every_row_that_is_kept(place):
 def test_answers_to_a_write_that_failed_are_not_taken_for_those_of_the_next(place):
     sink = place.sink(GPS, batch_size=1)
     place.storage.rule(APPEND, Answer(Judge(named=False)))
-    with pytest.raises(DependencyFailed, match="rows were refused, none was kept"):
+    with pytest.raises(DependencyFailed, match="19 rows were refused, none was kept"):
         sink.write(GPS, many(GPS, 19, fix_type="BAD"))
     rows = many(GPS, 5)
     written = sink.write(GPS, rows)
