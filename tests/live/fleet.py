@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from confluent_kafka.admin import AdminClient
 
@@ -20,6 +21,7 @@ from connectors.settings import S3Settings
 from pipelines.live import DEVICE_TOPICS
 from runners.config import Config, load_config
 from runners.flink.cluster import Cluster, Job
+from runners.stack.flink import Flink
 from tests.live import oracle
 
 PATIENCE_S = 600
@@ -47,6 +49,27 @@ def until(reached: Callable[[], Any], what: str, patience_s: float = PATIENCE_S)
             return found
         assert time.monotonic() < deadline, f"not within {patience_s:g} s: {what}"
         time.sleep(max(1.0, 2 * (time.monotonic() - began)))
+
+
+def python_workers(flink: Flink) -> list[psutil.Process]:
+    """The processes of the jobs' Python steps on TaskManager 1. What else runs below it, while it
+    starts, it cannot start without."""
+    manager, found = flink.task_manager(1).running(), []
+    for one in manager.children(recursive=True) if manager else []:
+        with suppress(psutil.NoSuchProcess):
+            if any(word.startswith("pyflink.fn_execution") for word in one.cmdline()):
+                found.append(one)
+    return found
+
+
+def kill_workers(flink: Flink) -> int:
+    """Kill them; how many."""
+    killed = 0
+    for one in python_workers(flink):
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+            killed += 1
+    return killed
 
 
 @dataclass

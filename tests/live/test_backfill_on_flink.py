@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from connectors.files import Folder, folder
 from connectors.settings import S3Settings
 from runners.config import load_config
 from runners.flink.cluster import Cluster
-from tests.live.fleet import until
+from tests.live.fleet import kill_workers, until
 from tests.pipelines.lakes import differences, files
 
 FAILED, WRONG, INTERRUPTED = 3, 2, 130
@@ -128,19 +127,13 @@ def test_lost_workers_change_nothing(day, tmp_path):
     with subprocess.Popen(day.order(lake), env=day.environment) as running:
         for phase in ("read", "settle"):
             until(lambda p=phase: _done(lake, p) > 5, f"some objects of {phase}")
-            for worker in _python_workers(day):
-                worker.kill()
+            assert kill_workers(day.servers["flink"])
     assert running.returncode == 0
     assert day.differs(lake) == []
 
 
 def _done(lake: Path, phase: str) -> int:
     return len(list(lake.glob(f"_state/spool/*/phases/{phase}/results/*/*")))
-
-
-def _python_workers(day: Day) -> list[psutil.Process]:
-    workers = day.servers["flink"].task_manager(1).running().children(recursive=True)
-    return [one for one in workers if "pyflink" in " ".join(one.cmdline())]
 
 
 @pytest.mark.long

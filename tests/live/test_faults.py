@@ -9,11 +9,10 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 
 from tests.live import oracle
-from tests.live.fleet import PATIENCE_S, Fleet, until
+from tests.live.fleet import PATIENCE_S, Fleet, kill_workers, python_workers, until
 from tests.live.load import terminals
 from tests.live.messages import bindings
 
@@ -68,26 +67,18 @@ def holds_each_upload_once_in_order(fleet, feed) -> None:
     assert list(oracle.decoded(fleet.config.kafka, "dead-letters", "dead_letter")) == []
 
 
-def python_workers(fleet) -> list[psutil.Process]:
-    manager = fleet.servers["flink"].task_manager(1).running()
-    workers = manager.children(recursive=True)
-    return [one for one in workers if "pyflink" in " ".join(one.cmdline())]
-
-
 def test_task_manager_killed_twice_and_python_workers_once(running):
     flink = running.servers["flink"]
-    until(lambda: python_workers(running), "Python workers")
+    until(lambda: python_workers(flink), "Python workers")
     feed = Feed(running)
     for second in (2, 6):
         feed.at(second)
-        workers = python_workers(running)
+        workers = python_workers(flink)
         flink.task_manager(1).kill()
         until(lambda w=workers: not any(one.is_running() for one in w), "workers die with it")
         flink.start_task_manager(1)
-        until(lambda: python_workers(running), "Python workers are back")
-    for worker in python_workers(running):
-        if worker.is_running():
-            worker.kill()
+        until(lambda: python_workers(flink), "Python workers are back")
+    assert kill_workers(flink)
     feed.ends()
     holds_each_upload_once_in_order(running, feed)
 

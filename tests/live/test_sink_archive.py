@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +18,7 @@ from connectors.kafka import client_properties, end_offsets
 from pipelines.live import DEVICE_TOPICS
 from runners.status_command import statuses
 from tests.device_topics import records
-from tests.live.fleet import Fleet, odograph, until
+from tests.live.fleet import Fleet, kill_workers, odograph, until
 from tests.live.load import terminals
 from tests.live.messages import bindings
 from tests.live.test_faults import TERMINALS, Feed
@@ -56,17 +55,6 @@ def archived(place):
         data = place.child("topics").read(name)
         rows += pq.read_table(pa.BufferReader(data)).cast(SCHEMA).to_pylist()
     return sorted(rows, key=lambda row: (row["topic"], row["partition"], row["offset"]))
-
-
-def kill_workers(fleet):
-    """Kills the Python workers of a TaskManager; how many."""
-    manager, killed = fleet.servers["flink"].task_manager(1).running(), 0
-    for one in manager.children(recursive=True):
-        with suppress(psutil.Error):
-            if "pyflink" in " ".join(one.cmdline()):
-                one.kill()
-                killed += 1
-    return killed
 
 
 def ends(place, config):
@@ -129,6 +117,6 @@ def test_killed_task_managers_and_workers_leave_neither_gap_nor_copy(fleet, buck
     feed.at(3)
     flink.task_manager(1).kill()
     flink.start_task_manager(1)
-    until(lambda: kill_workers(fleet), "Python workers are back, and killed again")
+    until(lambda: kill_workers(flink), "Python workers are back, and killed again")
     feed.ends()
     all_is_archived(fleet, bucket)
