@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from connectors.kafka import (
     READ_COMMITTED,
@@ -22,6 +23,12 @@ from connectors.kafka import (
 from connectors.settings import DependencyFailed, KafkaSettings
 
 FIRST_S = 30.0
+_MOVING = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
+"""What brokers say of a group while another of them takes it over."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ def committed(
     reader, troubles = consumer(settings.model_copy(update=named), READ_COMMITTED)
     try:
         with asking(settings, f"look up offsets of the group {group}", troubles):
-            found = reader.committed([TopicPartition(*place) for place in places], REQUEST_S)
+            found = _committed(reader, [TopicPartition(*place) for place in places])
     finally:
         reader.close()
     for at in found:
@@ -51,6 +58,20 @@ def committed(
             what = f"look up the offset of {at.topic}-{at.partition} of the group {group}"
             raise DependencyFailed(failure(settings, what, at.error, troubles))
     return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+
+
+def _moves(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in _MOVING
+
+
+@retry(
+    retry=retry_if_exception(_moves),
+    wait=wait_random(0.1, 0.5),
+    stop=stop_after_delay(REQUEST_S),
+    reraise=True,
+)
+def _committed(reader: Consumer, places: list[TopicPartition]) -> list[TopicPartition]:
+    return reader.committed(places, REQUEST_S)
 
 
 def spans(settings: KafkaSettings, topics: Sequence[str]) -> dict[Partition, range]:

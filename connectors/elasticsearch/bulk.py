@@ -17,6 +17,7 @@ PATH = (
     "/_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,"
     "items.*.error.caused_by.reason"
 )
+_MARKS = ",items.*._seq_no,items.*._primary_term"
 TAKEN, CONFLICT = {200, 201}, 409
 TOO_LARGE = 413
 ABOUT_THE_ROW = {
@@ -46,15 +47,18 @@ class Delivery:
     """`lines` on their way, one a row (see documents.lines). `refused` has the reason of each row
     that was, by place; `conflicts` the places of rows whose condition did not hold, which for rows
     with a version means that the store has it or a later one; `lost` those of rows whose index is
-    gone and which may go to the index `newest` instead; `size` bytes were sent, before compression;
+    gone and which may go to the index `newest` instead; `marks`, where rows are `marked`, sequence
+    number and primary term of each that was taken; `size` bytes were sent, before compression;
     `retries` were repeats."""
 
     connection: Connection
     lines: pa.LargeStringArray
     newest: str | None = None
+    marked: bool = False
     refused: dict[int, str] = field(default_factory=dict)
     conflicts: set[int] = field(default_factory=set)
     lost: set[int] = field(default_factory=set)
+    marks: dict[int, tuple[int, int]] = field(default_factory=dict)
     size: int = 0
     retries: int = 0
     _open: np.ndarray = field(default_factory=lambda: np.arange(0))
@@ -78,10 +82,10 @@ class Delivery:
         body = _together(self.lines, places)
         self.size += len(body)
         try:
-            answer = self.connection.lines(PATH, body)
+            answer = self.connection.lines(PATH + _MARKS if self.marked else PATH, body)
         except Unmeant as error:
             return self._send_apart(places, error)
-        if answer.get("errors") is False:
+        if answer.get("errors") is False and not self.marked:
             return places[:0], ""
         items = answer.get("items")
         if not isinstance(items, list) or len(items) != len(places):
@@ -109,6 +113,8 @@ class Delivery:
         for place, item in zip(places, items, strict=True):
             ((action, told),) = item.items()
             status, error = told["status"], told.get("error", {})
+            if self.marked and status in TAKEN:
+                self.marks[int(place)] = (told["_seq_no"], told["_primary_term"])
             if status in TAKEN or (status == 404 and action == "delete" and not error):
                 continue
             if status == CONFLICT:

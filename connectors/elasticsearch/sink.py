@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from connectors.elasticsearch.bulk import Delivery
 from connectors.elasticsearch.connection import connect
 from connectors.elasticsearch.documents import DAY_LENGTH, LONGEST_ID, lines, too_long
+from connectors.elasticsearch.memory import Memory
 from connectors.elasticsearch.rollover import Rollover
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.states import KEY
@@ -43,7 +44,7 @@ class ElasticsearchSink:
         rolling = settings.index_by == "rollover"
         self._rollover = Rollover(self._connection, now) if rolling else None
         self._longest = LONGEST_ID - (DAY_LENGTH + 1 if self._rollover else 0)
-        self._doubt = Doubt()
+        self._doubt, self._memory = Doubt(), Memory()
         self._pool = ThreadPoolExecutor(settings.max_in_flight_requests, NAME)
 
     def prepare(self, tables: Sequence[Table]) -> None:
@@ -57,11 +58,12 @@ class ElasticsearchSink:
             self._rollover.look(table)
         long = too_long(table, rows, self._longest)
         kept = rows.filter(pc.and_(pc.invert(long), self._searchable(table, rows)))
-        parts = [self._none(table, rows.filter(long)), *self._send(table, kept)]
-        if table.name in _NAMES_OF_TELEMETRY:
-            vehicles = Vehicles(self._connection, self._latest(), self._doubt)
-            vehicles.write(table, rows)
-            parts.append(Written(0, vehicles.size, vehicles.retries, no_dead()))
+        vehicles = self._pool.submit(self._vehicles, table, rows)
+        try:
+            parts = [self._none(table, rows.filter(long)), *self._send(table, kept)]
+        finally:
+            wait([vehicles])
+        parts.append(vehicles.result())
         done = together(parts)
         return Written(rows.num_rows - done.refused.num_rows, done.size, done.retries, done.refused)
 
@@ -69,6 +71,12 @@ class ElasticsearchSink:
         """Let go of connections."""
         self._pool.shutdown()
         self._connection.close()
+
+    def _vehicles(self, table: Table, rows: pa.Table) -> Written:
+        vehicles = Vehicles(self._connection, self._latest(), self._doubt, self._memory)
+        if table.name in _NAMES_OF_TELEMETRY:
+            vehicles.write(table, rows)
+        return Written(0, vehicles.size, vehicles.retries, no_dead())
 
     def _searchable(self, table: Table, rows: pa.Table) -> pa.ChunkedArray:
         today = self._now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,5 +1,5 @@
-"""One document a vehicle, its newest state. It is read, merged and written on condition that nobody
-wrote it in between; who was beaten merges again."""
+"""One document a vehicle, its newest state. It is read, unless this process saw it last, merged and
+written on condition that nobody wrote it in between; who was beaten reads and merges again."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 from connectors.elasticsearch.bulk import Delivery
 from connectors.elasticsearch.connection import Connection, Unmeant
 from connectors.elasticsearch.documents import LONGEST_ID, as_lines, json_of
+from connectors.elasticsearch.memory import MARKS, Memory
 from connectors.elasticsearch.states import KEY, merged, newest, stored
 from connectors.settings import DependencyFailed
 from connectors.sink import Passing, patiently
@@ -20,7 +21,6 @@ from connectors.tables import Table
 
 LOG = logging.getLogger(__name__)
 _READ = "_mget?filter_path=docs._source,docs._seq_no,docs._primary_term"
-_MARKS = {"seq_no": pl.Int64(), "term": pl.Int64()}
 DOUBTED = 8
 """So many vehicles may be refused without a kept one before the index itself is doubted, in one
 write or in several."""
@@ -41,12 +41,13 @@ class Doubt:
 @dataclass
 class Vehicles:
     """Documents of vehicles on their way; those of a time after `latest` (as documents have it)
-    give way. `doubt` is what earlier writes left. `size` bytes were sent, before compression;
-    `retries` were repeats."""
+    give way. `doubt` and `memory` are what earlier writes left. `size` bytes were sent, before
+    compression; `retries` were repeats."""
 
     connection: Connection
     latest: str
     doubt: Doubt
+    memory: Memory
     size: int = 0
     retries: int = 0
     _kept: int = 0
@@ -98,12 +99,14 @@ class Vehicles:
         changed = merged(self._known(), self._open, self.latest)
         if not changed.height:
             return
-        delivery = Delivery(self.connection, self._lines(changed))
+        delivery = Delivery(self.connection, self._lines(changed), marked=True)
         delivery.deliver()
         self.size += delivery.size
         self.retries += delivery.retries
         self._count(changed[KEY], delivery)
-        beaten = changed[sorted(delivery.conflicts)].select(KEY)
+        self.memory.keep(_marked(changed, delivery))
+        beaten = changed[sorted(delivery.conflicts)]
+        self.memory.forget(beaten)
         self._open = self._open.join(beaten, on=KEY, how="semi")
         if beaten.height:
             raise Passing(f"{self.connection.shown}: {beaten.height} vehicles are being changed")
@@ -116,10 +119,18 @@ class Vehicles:
 
     def _known(self) -> pl.DataFrame:
         """The documents that there are, and what a conditional write needs."""
+        known = self.memory.of(self._open)
+        unknown = self._open.join(known, on=KEY, how="anti")
+        if not unknown.height:
+            return known
+        read = self._read(unknown[KEY].to_list())
+        self.memory.keep(read)
+        return pl.concat([known, read.select(known.columns)])
+
+    def _read(self, vehicles: list[str]) -> pl.DataFrame:
         index = index_name(self.connection.settings.index_prefix)
         try:
-            ids = self._open[KEY].to_list()
-            found = self.connection.ask("POST", f"/{index}/{_READ}", {"ids": ids})
+            found = self.connection.ask("POST", f"/{index}/{_READ}", {"ids": vehicles})
         except Unmeant as error:
             raise Passing(f"{self.connection.shown}: {index}: {error}") from None
         documents = [
@@ -127,7 +138,7 @@ class Vehicles:
             for one in found.get("docs", ())
             if "_source" in one
         ]
-        return stored(documents, _MARKS)
+        return stored(documents, MARKS)
 
     def _lines(self, changed: pl.DataFrame) -> pa.LargeStringArray:
         index = pl.lit(index_name(self.connection.settings.index_prefix)).alias("_index")
@@ -135,7 +146,7 @@ class Vehicles:
         fresh = pl.struct(index, key).struct.json_encode()
         marks = [
             pl.col(name).alias(f"if_{of}")
-            for name, of in zip(_MARKS, ("seq_no", "primary_term"), strict=True)
+            for name, of in zip(MARKS, ("seq_no", "primary_term"), strict=True)
         ]
         again = pl.struct(index, key, *marks).struct.json_encode()
         action = (
@@ -143,5 +154,12 @@ class Vehicles:
             .then(pl.concat_str(pl.lit('{"create":'), fresh, pl.lit("}\n")))
             .otherwise(pl.concat_str(pl.lit('{"index":'), again, pl.lit("}\n")))
         )
-        document = json_of([name for name in changed.columns if name not in _MARKS], changed)
+        document = json_of([name for name in changed.columns if name not in MARKS], changed)
         return as_lines(changed.select(pl.concat_str(action, document, pl.lit("\n"))).to_series())
+
+
+def _marked(written: pl.DataFrame, delivery: Delivery) -> pl.DataFrame:
+    """Those documents that were taken, as they are now."""
+    places, marks = list(delivery.marks), list(delivery.marks.values())
+    now = pl.DataFrame(marks, schema=MARKS, orient="row")
+    return written[places].with_columns(now)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from connectors.kafka import client_properties
+from connectors.kafka import client_properties, consumer
 from connectors.kafka_lag import Waiting, committed, first_timestamps, spans, waiting
 from tests import device_topics
 
@@ -89,3 +89,27 @@ def test_an_empty_topic_has_no_first_record(topic):
 
 def test_a_group_that_never_committed_has_no_offsets(topic):
     assert committed(topic, "odograph-nobody", PLACES) == {}
+
+
+class HandedOver:
+    """A consumer whose group is on its way to another broker when it is asked first."""
+
+    def __init__(self, reader) -> None:
+        self._reader, self._moving, self.close = reader, 2, reader.close
+
+    def committed(self, *asked):
+        self._moving -= 1
+        if self._moving >= 0:
+            raise KafkaException(KafkaError(KafkaError.NOT_COORDINATOR))
+        return self._reader.committed(*asked)
+
+
+def test_a_group_that_another_broker_takes_over_is_asked_about_again(topic, monkeypatch):
+    def handed_over(*told):
+        reader, troubles = consumer(*told)
+        return HandedOver(reader), troubles
+
+    send(topic, (0, EARLY))
+    commit(topic, p0=1)
+    monkeypatch.setattr("connectors.kafka_lag.consumer", handed_over)
+    assert committed(topic, GROUP, PLACES) == {(TOPIC, 0): 1}

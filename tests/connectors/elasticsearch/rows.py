@@ -7,6 +7,8 @@ import pyarrow as pa
 from connectors.tables import TELEMETRY
 
 GPS, LOG = TELEMETRY["gps"], TELEMETRY["log"]
+OF_ROWS = r"/_bulk\?(?!.*_seq_no)"
+"""Bulk requests with telemetry; those with vehicles, on their way meanwhile, ask for more."""
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 FILLED = {
     "device_no": "T-1",

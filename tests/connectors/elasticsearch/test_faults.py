@@ -20,7 +20,7 @@ from runners.stack.faults import (
     ResetInRequest,
     Rewrite,
 )
-from tests.connectors.elasticsearch.rows import GPS, NOON, oracle, row, some, table_of
+from tests.connectors.elasticsearch.rows import GPS, NOON, OF_ROWS, oracle, row, some, table_of
 
 TODAY = f"telemetry-gps-{NOON:%Y.%m.%d}"
 REJECTED = {"type": "es_rejected_execution_exception", "reason": "queue is full"}
@@ -31,7 +31,7 @@ AWAY = {"type": "unavailable_shards_exception", "reason": "primary shard is not 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_a_request_that_is_turned_away_goes_again(store, proxy, status):
     sink, rows = store.sink(), some(GPS, 20)
-    rule = proxy.rule("POST", "/_bulk", Answer(status, b"<html>busy</html>"), times=2)
+    rule = proxy.rule("POST", OF_ROWS, Answer(status, b"<html>busy</html>"), times=2)
     done = sink.write(GPS, rows)
     assert rule.struck == 2
     assert (done.rows, done.retries, done.refused.num_rows) == (20, 2, 0)
@@ -45,7 +45,7 @@ def test_a_request_that_is_turned_away_goes_again(store, proxy, status):
 )
 def test_a_broken_connection_is_made_again(store, proxy, fault):
     sink, rows = store.sink(), some(GPS, 200)
-    proxy.rule("POST", "/_bulk", fault, times=2)
+    proxy.rule("POST", OF_ROWS, fault, times=2)
     done = sink.write(GPS, rows)
     assert (done.rows, done.retries, done.refused.num_rows) == (200, 2, 0)
     assert store.held(GPS) == oracle(rows)
@@ -58,7 +58,7 @@ def test_a_broken_connection_is_made_again(store, proxy, fault):
 )
 def test_an_answer_that_does_not_tell_what_became_of_rows_is_none(store, proxy, body):
     sink, rows = store.sink(), some(GPS, 20)
-    proxy.rule("POST", "/_bulk", Answer(200, body, {"Content-Type": "application/json"}), times=1)
+    proxy.rule("POST", OF_ROWS, Answer(200, body, {"Content-Type": "application/json"}), times=1)
     done = sink.write(GPS, rows)
     assert (done.rows, done.retries, done.refused.num_rows) == (20, 1, 0)
     assert store.held(GPS) == oracle(rows)
@@ -66,7 +66,7 @@ def test_an_answer_that_does_not_tell_what_became_of_rows_is_none(store, proxy, 
 
 def test_a_request_that_is_not_answered_goes_again(store, proxy):
     sink, rows = store.sink(request_timeout_s=1), some(GPS, 20)
-    proxy.rule("POST", "/_bulk", Delay(30), times=1)
+    proxy.rule("POST", OF_ROWS, Delay(30), times=1)
     assert sink.write(GPS, rows).retries == 1
     assert store.held(GPS) == oracle(rows)
 
@@ -88,13 +88,13 @@ def told(error, *places):
 @pytest.mark.parametrize("error", [(429, REJECTED), (429, BROKEN), (503, AWAY)])
 def test_only_the_rows_that_were_turned_away_go_again(store, proxy, error):
     sink, rows, counts = store.sink(), some(GPS, 20), []
-    proxy.rule("POST", "/_bulk", Rewrite(told(error, 3, 11)), times=1)
+    proxy.rule("POST", OF_ROWS, Rewrite(told(error, 3, 11)), times=1)
 
     def count(body):
         counts.append(len(json.loads(body)["items"]))
         return body
 
-    proxy.rule("POST", "/_bulk", Rewrite(count), first=2, times=1)
+    proxy.rule("POST", OF_ROWS, Rewrite(count), first=2, times=1)
     done = sink.write(GPS, rows)
     assert counts == [2]
     assert (done.rows, done.retries, done.refused.num_rows) == (20, 1, 0)
@@ -122,7 +122,7 @@ def test_refused_rows_are_refused_alike_when_others_go_again(store, proxy):
     sink = store.sink()
     store.ask("PUT", TODAY, {"mappings": {"properties": {"speed_kmh": {"type": "boolean"}}}})
     rows = [row(GPS, f"m{n}", speed_kmh=31.0 if n == 5 else None) for n in range(10)]
-    proxy.rule("POST", "/_bulk", Rewrite(told((429, REJECTED), 4, 6)), times=1)
+    proxy.rule("POST", OF_ROWS, Rewrite(told((429, REJECTED), 4, 6)), times=1)
     done = sink.write(GPS, table_of(GPS, rows))
     assert (done.rows, done.retries, done.refused.num_rows) == (9, 1, 1)
     assert store.held(GPS) == oracle(table_of(GPS, rows[:5] + rows[6:]))
@@ -141,7 +141,7 @@ def test_a_block_on_an_index_is_waited_out(store, proxy, block):
     sink, rows = store.sink(max_retries=50), some(GPS, 20)
     sink.write(GPS, rows.slice(0, 1))
     store.ask("PUT", f"{TODAY}/_settings", {f"index.blocks.{block}": True})
-    rule = proxy.rule("POST", "/_bulk")
+    rule = proxy.rule("POST", OF_ROWS)
     done = []
     writing = threading.Thread(target=lambda: done.append(sink.write(GPS, rows)))
     writing.start()
@@ -168,7 +168,7 @@ def test_a_block_that_stays_fails_the_work_and_says_where(store, proxy):
 def test_a_cluster_full_of_shards_is_no_fault_of_the_rows(store, proxy):
     sink = store.sink(max_retries=1)
     full = {"type": "validation_exception", "reason": "this action would add [2] shards"}
-    proxy.rule("POST", "/_bulk", Rewrite(told((400, full), 0)))
+    proxy.rule("POST", OF_ROWS, Rewrite(told((400, full), 0)))
     with pytest.raises(DependencyFailed, match=r"this action would add.*prune, or raise"):
         sink.write(GPS, some(GPS, 2))
 
@@ -198,7 +198,7 @@ def test_a_pipeline_that_is_missing_is_no_fault_of_the_rows(store, which):
 def test_what_is_illegal_for_a_reason_we_do_not_know_is_no_fault_of_the_rows(store, proxy, reason):
     sink = store.sink(max_retries=1)
     illegal = {"type": "illegal_argument_exception", "reason": reason}
-    proxy.rule("POST", "/_bulk", Rewrite(told((400, illegal), 0)))
+    proxy.rule("POST", OF_ROWS, Rewrite(told((400, illegal), 0)))
     with pytest.raises(DependencyFailed, match=re.escape(reason)):
         sink.write(GPS, some(GPS, 2))
 
@@ -217,7 +217,7 @@ def test_a_row_with_a_term_too_long_for_its_index_is_refused_alone(store):
 
 def test_a_request_too_large_is_parted_until_it_fits(store, proxy):
     sink, rows = store.sink(), some(GPS, 16)
-    rule = proxy.rule("POST", "/_bulk", Answer(413), times=3)
+    rule = proxy.rule("POST", OF_ROWS, Answer(413), times=3)
     done = sink.write(GPS, rows)
     assert (done.rows, done.retries, done.refused.num_rows) == (16, 0, 0)
     assert rule.struck == 3
@@ -235,7 +235,7 @@ def test_a_row_too_large_by_itself_is_refused(store, proxy):
 def test_a_store_that_does_not_let_us_in_fails_the_work_at_once(store, proxy, status):
     sink = store.sink()
     body = b'{"error":{"type":"security_exception","reason":"key is revoked"},"status":401}'
-    rule = proxy.rule("POST", "/_bulk", Answer(status, body, {"Content-Type": "application/json"}))
+    rule = proxy.rule("POST", OF_ROWS, Answer(status, body, {"Content-Type": "application/json"}))
     with pytest.raises(DependencyFailed, match=rf"{status} security_exception.*revoked.*api_key"):
         sink.write(GPS, some(GPS, 3))
     assert rule.seen == 1

@@ -13,7 +13,7 @@ from connectors.settings import DependencyFailed
 from connectors.tables import MINUTES
 from runners.stack.faults import Answer, Rewrite
 from tests.connectors.elasticsearch.histories import any_history, known
-from tests.connectors.elasticsearch.rows import GPS, LOG, at, oracle, row, some, table_of
+from tests.connectors.elasticsearch.rows import GPS, LOG, OF_ROWS, at, oracle, row, some, table_of
 
 FIRST, SECOND, THIRD = (f"telemetry-gps-{number:06}" for number in (1, 2, 3))
 DAY = 86_400
@@ -133,7 +133,7 @@ def test_replays_converge_wherever_a_rollover_falls(store, history, data):
 
 def test_rows_keep_their_generation_when_it_is_rolled_over_in_mid_write(store, proxy, sink):
     rows = some(GPS, 40)
-    rolling = while_answering(proxy, "POST", "/_bulk", lambda: store.roll_over(GPS))
+    rolling = while_answering(proxy, "POST", OF_ROWS, lambda: store.roll_over(GPS))
     sink.write(GPS, rows.slice(0, 20))
     assert rolling.struck == 1
     while_answering(proxy, "GET", "features=aliases", lambda: store.roll_over(GPS))
