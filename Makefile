@@ -12,7 +12,7 @@ JAR := runners/flink/odograph-flink.jar
 JAVA_SOURCES := $(shell find runners/flink/java -name target -prune -o -type f -print)
 SINKS := $(wildcard tests/live/test_sink*.py)
 ON_SERVERS := tests/connectors tests/runners tests/stack
-DAYS := tests/notebooks tests/oracle tests/simulation tests/truth
+DAYS := tests/notebooks tests/oracle tests/truth
 DEMO_VEHICLES ?= 50
 DEMO_HOURS ?= 24
 
@@ -57,7 +57,7 @@ servers: $(READY) $(FLINK_READY)
 
 test:
 	$(MAKE) -j3 --output-sync=target lint servers $(JAR)
-	$(MAKE) -j3 -k --output-sync=target test-live test-sinks test-servers test-core test-days test-core-on-flink
+	$(MAKE) -j3 -k --output-sync=target test-live test-sinks test-servers test-days test-core test-core-on-flink
 
 test-core: servers $(JAR)
 	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(DAYS) $(ON_SERVERS) tests/pipelines tests/live)
