@@ -128,10 +128,17 @@ class Flink:
         self._start("taskmanager.sh", self.task_manager(number))
 
     def ready(self, timeout_s: float = 90) -> None:
-        """Wait until the JobManager answers and all TaskManagers offer their slots."""
-        wanted = self.task_managers * self.slots
-        for process in self.processes:
-            process.wait(lambda: self.overview().get("slots-total", 0) >= wanted, timeout_s)
+        """Wait until the JobManager answers and all TaskManagers offer their slots. Raises
+        DependencyFailed, at once where one of them ended."""
+        self.job_manager.wait(lambda: bool(self.overview()), timeout_s)
+        self.task_manager(1).wait(self._slots_are_offered, timeout_s)
+
+    def _slots_are_offered(self) -> bool:
+        offered = self.overview().get("slots-total", 0) >= self.task_managers * self.slots
+        if not offered:
+            for process in self.processes:
+                process.need()
+        return offered
 
     def overview(self) -> dict[str, int]:
         """Counts of TaskManagers, slots and jobs; empty while the JobManager does not answer."""

@@ -89,16 +89,20 @@ class Process:
         """Until `healthy`. Raises DependencyFailed with the end of the log when it is too late."""
         deadline = time.monotonic() + timeout_s
         while not healthy():
-            if self.running() is None:
-                raise DependencyFailed(
-                    f"{self.name} ended while starting; {self.log} says:\n{self.last_words()}"
-                )
+            self.need()
             if time.monotonic() > deadline:
                 raise DependencyFailed(
                     f"{self.name} is not healthy after {timeout_s:g} s; "
                     f"{self.log} says:\n{self.last_words()}"
                 )
             time.sleep(0.1)
+
+    def need(self) -> None:
+        """Raises DependencyFailed with the end of the log when it does not run."""
+        if self.running() is None:
+            raise DependencyFailed(
+                f"{self.name} ended while starting; {self.log} says:\n{self.last_words()}"
+            )
 
     def last_words(self, lines: int = 20) -> str:
         """The last lines of the log."""
