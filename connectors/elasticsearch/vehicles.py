@@ -106,9 +106,9 @@ class Vehicles:
         self._count(changed[KEY], delivery)
         self.memory.keep(_marked(changed, delivery))
         beaten = changed[sorted(delivery.conflicts)]
-        self.memory.forget(beaten)
         self._open = self._open.join(beaten, on=KEY, how="semi")
         if beaten.height:
+            self.memory.forget(beaten)
             raise Passing(f"{self.connection.shown}: {beaten.height} vehicles are being changed")
 
     def _count(self, vehicles: pl.Series, delivery: Delivery) -> None:

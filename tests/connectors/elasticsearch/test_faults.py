@@ -292,7 +292,7 @@ def test_no_more_is_held_than_what_may_be_on_its_way(store, proxy, monkeypatch):
 
 def test_a_failure_of_one_request_leaves_none_on_its_way(store, proxy):
     sink = store.sink(batch_size=10, max_retries=0)
-    proxy.rule("POST", "/_bulk", Answer(503), first=2, times=1)
+    proxy.rule("POST", OF_ROWS, Answer(503), first=2, times=1)
     slow = proxy.rule("POST", "/_bulk", Delay(0.1))
     with pytest.raises(DependencyFailed):
         sink.write(GPS, some(GPS, 100))

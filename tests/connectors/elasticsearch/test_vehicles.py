@@ -194,20 +194,6 @@ def test_vehicles_are_found_on_the_map_and_by_state(store):
     assert found({"geo_distance": around}) == ["V-2"]
 
 
-RETRIES = [(Answer(503), 3), (Answer(429), 3), (LoseAnswer(), 3 + 1)]
-"""By fault how often is asked again: what was written unheard is in the way, and is read."""
-
-
-@pytest.mark.parametrize(("fault", "retries"), RETRIES, ids=repr)
-def test_a_fault_leaves_the_newest(store, proxy, fault, retries):
-    sink = store.sink()
-    sink.write(LOG, table_of(LOG, [row(LOG, "a", seconds=1, speed_kmh=1.0)]))
-    proxy.rule("POST", "_bulk|_mget", fault, first=2, times=3)
-    done = sink.write(LOG, table_of(LOG, [row(LOG, "b", seconds=2, speed_kmh=2.0)]))
-    assert (done.rows, done.retries, done.refused.num_rows) == (1, retries, 0)
-    assert store.vehicle()["speed_kmh"] == 2.0
-
-
 def test_writers_beside_each_other_end_at_the_newest(store):
     sinks = [store.sink(max_retries=100) for _ in range(4)]
     failed = []
