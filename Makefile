@@ -8,11 +8,11 @@ BIN := .venv/bin
 READY := .venv/.ready
 FLINK_BIN := .venv-flink/bin
 FLINK_READY := .venv-flink/.ready
-JAR := runners/flink/odograph-flink.jar
-JAVA_SOURCES := $(shell find runners/flink/java -name target -prune -o -type f -print)
-SINKS := $(wildcard tests/live/test_sink*.py)
-ON_SERVERS := tests/connectors tests/runners tests/stack
-DAYS := tests/notebooks tests/oracle tests/truth
+JAR := pipelines/live/flink/odograph-flink.jar
+JAVA_SOURCES := $(shell find pipelines/live/flink/java -name target -prune -o -type f -print)
+SINKS := $(wildcard tests/cluster/test_sink*.py)
+ON_SERVERS := tests/connectors tests/runners
+DAYS := tests/notebooks tests/sql_oracle tests/simulated_day
 DEMO_VEHICLES ?= 50
 DEMO_HOURS ?= 24
 
@@ -60,7 +60,7 @@ test:
 	$(MAKE) -j3 -k --output-sync=target test-live test-sinks test-servers test-days test-core test-core-on-flink
 
 test-core: servers $(JAR)
-	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(DAYS) $(ON_SERVERS) tests/pipelines tests/live)
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(DAYS) $(ON_SERVERS) tests/pipelines tests/cluster)
 
 test-days: servers $(JAR)
 	$(BIN)/python -m pytest -q --durations=5 $(DAYS)
@@ -75,7 +75,7 @@ test-sinks: servers $(JAR)
 	$(BIN)/python -m pytest -q --durations=12 -m "not long" tests/pipelines $(SINKS)
 
 test-live: servers $(JAR)
-	$(BIN)/python -u -m pytest -q --durations=12 -m "not long" $(addprefix --ignore=,$(SINKS)) tests/live
+	$(BIN)/python -u -m pytest -q --durations=12 -m "not long" $(addprefix --ignore=,$(SINKS)) tests/cluster
 
 test-long: servers $(JAR)
 	$(BIN)/python -m pytest -q --durations=12 -m long tests
@@ -91,7 +91,7 @@ bench-live: servers $(JAR)
 	$(BIN)/python -m bench.live --latency 120
 
 clean:
-	rm -rf .venv .venv-flink $(JAR) runners/flink/java/target demo .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf .venv .venv-flink $(JAR) pipelines/live/flink/java/target demo .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache \
 	  build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -106,5 +106,5 @@ $(FLINK_READY): setup.py pyproject.toml constraints-flink.txt
 	touch $@
 
 $(JAR): $(JAVA_SOURCES)
-	mvn -q -B -f runners/flink/java package
-	cp runners/flink/java/target/odograph-flink.jar $@
+	mvn -q -B -f pipelines/live/flink/java package
+	cp pipelines/live/flink/java/target/odograph-flink.jar $@

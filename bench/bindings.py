@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.contenders.__main__ import peak_mb
-from transforms.bind import SCHEMA, Bindings
+from bench.backfill_contenders.__main__ import peak_mb
+from transforms.bindings.bindings import SCHEMA, Bindings
 
 LOOKUPS, BATCH = 1_000_000, 20_000
 START, SWAP = 1_577_836_800_000, 1_704_067_200_000

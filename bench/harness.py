@@ -70,7 +70,7 @@ def measure(
 ) -> Result:
     """Run a contender pinned to `core` (unpinned where that is None) and look at what it wrote."""
     shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "bench.contenders", name, str(archive), str(out)]
+    command = [sys.executable, "-m", "bench.backfill_contenders", name, str(archive), str(out)]
     environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
     try:
         done = subprocess.run(

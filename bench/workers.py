@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from runners.backfill import run_backfill
+from runners.backfill.beam import run_backfill
 from runners.config import Config
 
 

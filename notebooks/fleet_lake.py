@@ -7,8 +7,9 @@ from pathlib import Path
 
 import duckdb
 
-from connectors import files
-from connectors.lake_read import duckdb_source
+from connectors.lake.read import duckdb_source
+from connectors.settings import S3Settings
+from connectors.storage.folder import folder as open_folder
 from schemas import MESSAGE_TYPES
 from schemas.arrow import record_schema, telemetry_schema
 
@@ -85,7 +86,7 @@ class Day:
         return next((self.lake / table).glob(f"{folder}/*/*.parquet"), None) is not None
 
     def _day_of(self, table: str, day: date) -> str:
-        return duckdb_source(files.folder(str(self.lake), files.S3Settings()), table, day)
+        return duckdb_source(open_folder(str(self.lake), S3Settings()), table, day)
 
 
 def _date_of(folder: Path) -> date:

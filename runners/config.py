@@ -17,10 +17,8 @@ from pydantic import (
     field_validator,
 )
 
-from connectors.archive_settings import ArchiveSettings
-from connectors.bigquery.settings import BigQuerySettings
-from connectors.elasticsearch.settings import ElasticsearchSettings
-from connectors.lake_settings import LakeSettings
+from connectors.archive.settings import ArchiveSettings
+from connectors.lake.settings import LakeSettings
 from connectors.settings import (
     DatabaseSettings,
     DeliverySettings,
@@ -29,8 +27,10 @@ from connectors.settings import (
     S3Settings,
     TopicSettings,
 )
-from connectors.state_settings import StateSettings
-from transforms.rules import Rules
+from connectors.sinks.bigquery.settings import BigQuerySettings
+from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
+from connectors.sinks.vehicle_state.settings import StateSettings
+from transforms.model.thresholds import Rules
 
 
 class BadConfig(Exception):

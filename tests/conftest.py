@@ -1,6 +1,6 @@
 """Fixtures of all tests."""
 
-from tests.servers.fixtures import (
+from tests.support.server_fixtures import (
     bigquery,
     elasticsearch,
     flink,

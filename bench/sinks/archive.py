@@ -19,16 +19,16 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from connectors import bucket
-from connectors.archive_settings import ArchiveSettings
-from connectors.archive_write import ArchiveWriter
-from connectors.archive_write_store import CACHE_BYTES, Cache, Objects
-from connectors.files import Folder, folder
+from connectors.archive.settings import ArchiveSettings
+from connectors.archive.write import ArchiveWriter
+from connectors.archive.write_object import CACHE_BYTES, Cache, Objects
 from connectors.settings import S3Settings
+from connectors.storage import s3
+from connectors.storage.folder import Folder, folder
 from runners.stack.processes import free_port
-from runners.stack.s3 import REGION, S3
-from tests.servers import CACHE, running, server_folder
-from transforms.raw import SCHEMA, constant
+from runners.stack.servers.s3 import REGION, S3
+from tests.support.servers import CACHE, running, server_folder
+from transforms.model.raw_messages import SCHEMA, constant
 
 ROWS = 400_000
 PARTITIONS = 4
@@ -42,7 +42,7 @@ class NoGaps:
     """A topic from its first record on: nothing is missing."""
 
     def begin(self, topic: str, partition: int) -> int:
-        """See `connectors.archive_write_partition.Source`."""
+        """See `connectors.archive.write_partition.Source`."""
         return 0
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[pa.RecordBatch]:
@@ -121,7 +121,7 @@ def encoded(given: list[pa.RecordBatch]) -> list[bytes]:
 
 def the_store_alone(place: Folder, given: list[bytes]) -> None:
     for number, data in enumerate(given):
-        bucket.put(place.settings, place.at(f"{number}.bin"), io.BytesIO(data), bucket.ANY_VERSION)
+        s3.put(place.settings, place.at(f"{number}.bin"), io.BytesIO(data), s3.ANY_VERSION)
 
 
 WAYS = (

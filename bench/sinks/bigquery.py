@@ -22,15 +22,15 @@ from google.cloud import bigquery
 
 from bench import report
 from bench.sinks.state import telemetry
-from connectors.bigquery import shape
-from connectors.bigquery.connection import METHOD, request, stream_of
-from connectors.bigquery.insert import ROWS
-from connectors.bigquery.settings import BigQuerySettings
-from connectors.bigquery.sink import BigQuerySink
-from connectors.tables import TELEMETRY, Table
-from runners.stack.artefacts import default_cache
-from runners.stack.bigquery import BigQuery
+from connectors.sinks.bigquery import schema
+from connectors.sinks.bigquery.append_stream import METHOD, request, stream_of
+from connectors.sinks.bigquery.insert import ROWS
+from connectors.sinks.bigquery.settings import BigQuerySettings
+from connectors.sinks.bigquery.sink import BigQuerySink
+from connectors.sinks.tables import TELEMETRY, Table
+from runners.artefacts.fetch import default_cache
 from runners.stack.processes import free_port, sweep
+from runners.stack.servers.bigquery import BigQuery
 
 Batches = list[pa.Table]
 Ready = Callable[[], None]
@@ -68,7 +68,7 @@ def ceiling(server: BigQuery, dataset: str, table: Table, batches: Batches) -> R
     place = f"{server.settings['project']}.{dataset}.{table.name}"
     _prepared(server, dataset, table)
     stream = stream_of(place)
-    sent = [shape.sent(table, batch) for batch in batches]
+    sent = [schema.sent(table, batch) for batch in batches]
     requests = [request(stream, batch, number == 0) for number, batch in enumerate(sent)]
 
     def write() -> None:

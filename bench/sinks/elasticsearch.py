@@ -22,13 +22,13 @@ import pyarrow as pa
 from elasticsearch import Elasticsearch as Client
 from elasticsearch import helpers
 
-from connectors.elasticsearch.documents import index_base, lines
-from connectors.elasticsearch.settings import ElasticsearchSettings
-from connectors.elasticsearch.sink import ElasticsearchSink
-from connectors.tables import TELEMETRY
-from runners.stack.artefacts import default_cache
-from runners.stack.elasticsearch import Elasticsearch
+from connectors.sinks.elasticsearch.documents import index_base, lines
+from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
+from connectors.sinks.elasticsearch.sink import ElasticsearchSink
+from connectors.sinks.tables import TELEMETRY
+from runners.artefacts.fetch import default_cache
 from runners.stack.processes import free_port, sweep
+from runners.stack.servers.elasticsearch import Elasticsearch
 
 TABLE = TELEMETRY["gps"]
 START_MS = int(datetime(2026, 3, 10, tzinfo=UTC).timestamp() * 1000)

@@ -27,29 +27,29 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from bench.live import __main__ as live
-from bench.live import contenders, sql
-from bench.live.uploads import KINDS, Kind
-from bench.live.watch import Cost, Source
-from connectors.bindings import load_bindings
-from connectors.blocks import SCHEME, list_blocks, spans_between
-from connectors.kafka import begin_offsets, end_offsets
-from connectors.kafka_read import read_range
-from connectors.lake_settings import LakeSettings
-from connectors.registry import RegistrySchemas
+from bench.live_jobs import __main__ as live
+from bench.live_jobs import contenders, sql
+from bench.live_jobs.uploads import KINDS, Kind
+from bench.live_jobs.watch import Cost, Source
+from connectors.archive.offset_blocks import SCHEME, list_blocks, spans_between
+from connectors.kafka.bounded_read import read_range
+from connectors.kafka.client import begin_offsets, end_offsets
+from connectors.lake.settings import LakeSettings
+from connectors.operations_db.bindings_file import load_bindings
+from connectors.schema_registry.lookup import RegistrySchemas
 from connectors.settings import DependencyFailed, S3Settings
-from pipelines.job import Job
-from pipelines.lake_block import Core, write_block
+from pipelines.backfill.spec import Job
+from pipelines.live.lake_sink.write_block import Core, write_block
+from runners.artefacts.fetch import default_cache, kept, maven_jars
 from runners.config import SinksConfig
-from runners.flink.plan import Plan
-from runners.flink.submission import submit
-from runners.stack.artefacts import default_cache, kept, maven_jars
-from runners.stack.flink import flink_python
-from runners.stack.servers import Choice, free_ports
+from runners.flink.live_job import Plan
+from runners.flink.submit import submit
+from runners.stack.catalogue import Choice, free_ports
+from runners.stack.servers.flink import flink_python
 from runners.stack.stack import down, up
 from schemas import load
-from transforms.block_rows import NOTHING_TOLD
-from transforms.decode import Decoder
+from transforms.decode.decoder import Decoder
+from transforms.live.block_verdicts import NOTHING_TOLD
 
 HERE = Path(__file__).parent
 EVERY_S = 0.5

@@ -21,19 +21,19 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from bench.live import __main__ as live
-from bench.live.contenders import Bench, end
-from bench.live.watch import Cost
-from connectors.kafka import end_offsets
-from connectors.kafka_lag import committed
+from bench.live_jobs import __main__ as live
+from bench.live_jobs.contenders import Bench, end
+from bench.live_jobs.watch import Cost
+from connectors.kafka.client import end_offsets
+from connectors.kafka.lag import committed
 from connectors.settings import DependencyFailed
-from pipelines.live import Live
+from pipelines.live.spec import Live
+from runners.artefacts.fetch import default_cache
 from runners.config import load_config
-from runners.flink.plan import Plan
-from runners.flink.submission import submit
-from runners.stack.artefacts import default_cache
-from runners.stack.flink import flink_python
-from runners.stack.servers import Choice, free_ports
+from runners.flink.live_job import Plan
+from runners.flink.submit import submit
+from runners.stack.catalogue import Choice, free_ports
+from runners.stack.servers.flink import flink_python
 from runners.stack.stack import down, up
 
 STORES = {
@@ -135,7 +135,7 @@ def main() -> int:
         jobs = [submit(plan, bench.cluster, None) for plan in plans.values()]
         watch = Watch({name: plan.live() for name, plan in plans.items()}, Cost(bench.flink))
         words = ["feed", settings, options.rate, 60 * (options.minutes + options.patience) + 600]
-        command = [sys.executable, "-m", "bench.live.latency", *map(str, words)]
+        command = [sys.executable, "-m", "bench.live_jobs.latency", *map(str, words)]
         feeder = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             phases = {"before": watch.over(SETTLE_S)}
@@ -152,7 +152,7 @@ def main() -> int:
                 restarts = bench.cluster.restarts(bench.cluster.need(plan.job_name))
                 back = kept_up(phases["back"], name, keeps_up)
                 show(name, {**phases, "back": back}, restarts)
-            looked = [sys.executable, "-m", "runners.command", "stores", "--config", str(settings)]
+            looked = [sys.executable, "-m", "runners.cli.main", "stores", "--config", str(settings)]
             subprocess.run(looked, check=False)
             return int(max(phases["back"][-1].lag.values()) > keeps_up)
         finally:

@@ -21,16 +21,16 @@ import pyarrow.compute as pc
 
 from bench import report
 from connectors.settings import DatabaseSettings
-from connectors.state_arrays import postgres_array, takes_arrays
-from connectors.state_groups import KINDS
-from connectors.state_newest import newest, standing
-from connectors.state_settings import StateSettings
-from connectors.state_statements import upsert
-from connectors.state_store import StateStore
-from connectors.tables import TELEMETRY, Table
-from runners.stack.artefacts import default_cache
-from runners.stack.postgres import Postgres
+from connectors.sinks.tables import TELEMETRY, Table
+from connectors.sinks.vehicle_state.arrays import postgres_array, takes_arrays
+from connectors.sinks.vehicle_state.columns import KINDS
+from connectors.sinks.vehicle_state.newest import newest, standing
+from connectors.sinks.vehicle_state.settings import StateSettings
+from connectors.sinks.vehicle_state.sink import StateStore
+from connectors.sinks.vehicle_state.statements import upsert
+from runners.artefacts.fetch import default_cache
 from runners.stack.processes import free_port, sweep
+from runners.stack.servers.postgres import Postgres
 
 NOON_MS, MINUTE_MS, SAMPLES = 1_705_320_000_000, 60_000, 60
 GIVEN = {

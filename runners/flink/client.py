@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import yaml
 
 from connectors.settings import DependencyFailed
-from runners.stack import java
-from runners.stack.artefacts import default_cache
-from runners.stack.flink import JAVA_OPTIONS, flink_python
+from runners.artefacts import java_runtime
+from runners.artefacts.fetch import default_cache
+from runners.stack.servers.flink import JAVA_OPTIONS, flink_python
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Client:
     @property
     def environment(self) -> dict[str, str]:
         """The variables it needs, beside those of this process."""
-        home = os.environ.get("JAVA_HOME") or str(java.fetch(default_cache()))
+        home = os.environ.get("JAVA_HOME") or str(java_runtime.fetch(default_cache()))
         path = os.pathsep.join([str(Path(self.python).parent), os.environ.get("PATH", os.defpath)])
         return {
             **os.environ,
@@ -77,6 +77,6 @@ def _settings(url: str, place: Path) -> dict[str, object]:
         "security.ssl.rest.enabled": secure,
         "jobmanager.rpc.address": parts.hostname,
         "env.java.opts.all": JAVA_OPTIONS,
-        "env.java.opts.client": " ".join(java.LIGHT),
+        "env.java.opts.client": " ".join(java_runtime.LIGHT),
         "env.log.dir": str(place),
     }

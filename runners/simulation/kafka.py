@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from connectors.kafka import Troubles, client_properties, failure, partitions
+from connectors.kafka.client import Troubles, client_properties, failure, partitions
 from connectors.settings import BadSettings, DependencyFailed, KafkaSettings
 from runners.simulation.archive import Line
 

@@ -14,13 +14,13 @@ import psutil
 import yaml
 
 from runners.config import BadArguments
-from runners.stack.bigquery import BigQuery
-from runners.stack.elasticsearch import Elasticsearch
-from runners.stack.flink import Flink
-from runners.stack.postgres import Postgres
+from runners.stack.catalogue import NAMES, NOTE, Choice, Server, build, noted
 from runners.stack.processes import Process, require_free, sweep
-from runners.stack.s3 import REGION, S3
-from runners.stack.servers import NAMES, NOTE, Choice, Server, build, noted
+from runners.stack.servers.bigquery import BigQuery
+from runners.stack.servers.elasticsearch import Elasticsearch
+from runners.stack.servers.flink import Flink
+from runners.stack.servers.postgres import Postgres
+from runners.stack.servers.s3 import REGION, S3
 
 SETTINGS = "odograph.yaml"
 BUCKETS = ("archive", "lake")

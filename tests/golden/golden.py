@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.test_pipeline import TestPipeline
 
-from connectors.archive import list_objects
-from pipelines.backfill import build
-from pipelines.job import Job
+from connectors.archive.read import list_objects
+from pipelines.backfill.beam import build
+from pipelines.backfill.spec import Job
 from schemas import MESSAGE_TYPES, load
 
 CASES = Path(__file__).parent / "cases"

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from notebooks.render import FLEET_DAY, execute, figures, main, page
-from runners.backfill import run_backfill
+from runners.backfill.beam import run_backfill
 from runners.simulation import simulate
 
 DAY = "2024-01-15"

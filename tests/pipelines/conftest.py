@@ -3,7 +3,7 @@ from datetime import datetime
 import pytest
 
 from runners.simulation import simulate
-from tests.pipelines.lakes import backfill
+from tests.support.lakes import backfill
 
 
 @pytest.fixture(scope="session")

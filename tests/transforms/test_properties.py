@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectors.lake import local_hours
+from connectors.lake.write import local_hours
 from schemas import MESSAGE_TYPES, REPORT_TYPES, load, payload_fields
-from tests.transforms.support import (
+from tests.support.uploads import (
     HOME,
     HOUR,
     METRES_PER_DEGREE,
@@ -37,18 +37,19 @@ from tests.transforms.support import (
     run,
     stamp,
 )
-from transforms import decode_json, raw
-from transforms.arrays import single
-from transforms.bind import AMBIGUOUS, UNBOUND
-from transforms.decode import Decoder, decode
-from transforms.judge import REGISTERED, judge
-from transforms.minutes import PARTIALS, merge
-from transforms.register import enroll
-from transforms.repair import assemble, repair_lines
-from transforms.rules import Bounds, Rules
-from transforms.settle import prepare, settle
-from transforms.terminals import KnownTerminals
-from transforms.uploads import message_ids
+from transforms.bindings.bindings import AMBIGUOUS, UNBOUND
+from transforms.decode import sts_json
+from transforms.decode.decoder import Decoder, decode
+from transforms.decode.repair import assemble, repair_lines
+from transforms.facts.telemetry import prepare, settle
+from transforms.facts.vehicle_minutes import PARTIALS, merge
+from transforms.model import raw_messages as raw
+from transforms.model.arrow_numpy import single
+from transforms.model.known_terminals import KnownTerminals
+from transforms.model.thresholds import Bounds, Rules
+from transforms.model.uploads import message_ids
+from transforms.terminal_rules.upload_summary import enroll
+from transforms.terminal_rules.verdicts import REGISTERED, judge
 
 settings.register_profile(
     "bounded", deadline=None, max_examples=60, derandomize=True, database=None,
@@ -199,7 +200,7 @@ def test_native_decoding_and_repair_give_the_same_rows_for_any_valid_message(kin
             json.dumps(m, ensure_ascii=False, separators=separators).encode() for m in messages
         ]
         raw = raw_batch(lines, topic=f"message-{kind}")
-        parsed = decode_json.decode_json(raw, kind, Bounds())
+        parsed = sts_json.decode_json(raw, kind, Bounds())
         natively = np.flatnonzero(~np.asarray(parsed.repair))
         repaired, refusals = repair_lines(raw, natively.tolist(), KnownTerminals(), Bounds())
         assert refusals == []
@@ -362,7 +363,7 @@ def some_partials(seed):
 
 
 def _no_verdicts():
-    from transforms.judge import SCHEMA
+    from transforms.terminal_rules.verdicts import SCHEMA
 
     return pa.RecordBatch.from_pylist([], schema=SCHEMA)
 

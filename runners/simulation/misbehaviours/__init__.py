@@ -13,7 +13,7 @@ from runners.simulation.archive import Archive, Loose, Written
 from runners.simulation.fleet import INSTALLED_BEFORE_MS, Binding, Bindings, Terminal
 from runners.simulation.misbehaviours import contents, lines, values
 from runners.simulation.misbehaviours.cases import Cases
-from runners.simulation.misbehaviours.casting import ROLES
+from runners.simulation.misbehaviours.catalogue import ROLES
 from runners.simulation.misbehaviours.objects import ObjectHabits
 from runners.simulation.misbehaviours.roles import Role, Run
 from runners.simulation.uploads import Upload

@@ -1,0 +1,1 @@
+"""Exact bytes of device topics by arrival: names, reading, writing."""

@@ -1,0 +1,353 @@
+"""The archive: what device topics carried, by arrival hour. Reads the old sink's gzip NDJSON,
+CSA text, Avro containers and Odograph's own Parquet of exact bytes."""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import fastavro
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from connectors.storage.folder import Folder, failing
+from schemas import MESSAGE_TYPES
+from schemas.arrow import UTC_MS
+from transforms.decode.avro_container import Block
+from transforms.model import raw_messages
+
+BLOCK_BYTES = 8 << 20
+CHUNK_BYTES = 1 << 20
+PARQUET_ROWS = 16_384
+MAX_EXPANDED_BYTES = 16 << 30
+TEXT = ("json.gz", "json", "csa.gz", "csa", "txt.gz", "txt")
+EXTENSIONS = (*TEXT, "avro", "parquet")
+_NAME = re.compile(
+    r"(?P<folder>[^/]+)/(?:year=)?(?P<Y>\d{4})/(?:month=)?(?P<m>\d\d)/(?:day=)?(?P<d>\d\d)/"
+    r"(?:hour=)?(?P<H>\d\d)/(?P<topic>[^/+]+)\+(?P<partition>\d{1,9})\+(?P<offset>\d{1,19})"
+    r"\.(?P<extension>[a-z]+(?:\.gz)?)"
+)
+
+
+class BrokenObject(Exception):
+    """An archive object that cannot be read, or not to its end."""
+
+
+@dataclass(frozen=True)
+class ArchiveObject:
+    """One object: `name` is its path below `topics/`, `hour` its arrival hour (yyyyMMddHH in the
+    fleet's zone) and `hour_ms` the same instant in epoch ms."""
+
+    name: str
+    topic: str
+    partition: int
+    first_offset: str
+    extension: str
+    hour: str
+    hour_ms: int
+
+    @property
+    def block(self) -> str:
+        """The part of a lake object's name that says which archive object it came from."""
+        suffix = "" if self.extension == "json.gz" else "-" + self.extension.replace(".", "-")
+        return f"{self.hour}-{self.first_offset}{suffix}"
+
+    @property
+    def lake_name(self) -> str:
+        """Name of the lake objects written from this object."""
+        return f"{self.stem}.parquet"
+
+    @property
+    def stem(self) -> str:
+        """The same without an ending."""
+        return f"{self.topic}+{self.partition}+{self.block}"
+
+    @property
+    def source(self) -> raw_messages.Source:
+        """Where its lines come from."""
+        return raw_messages.Source(self.topic, self.partition, self.name, self.hour_ms)
+
+
+def parse_name(name: str, zone: str) -> ArchiveObject:
+    """The object of this name below `topics/`. Raises BrokenObject for any other name."""
+    match = _NAME.fullmatch(name)
+    if match is None or match["extension"] not in EXTENSIONS:
+        raise BrokenObject(
+            "the name is not topic/YYYY/MM/dd/HH/topic+partition+offset.<one of "
+            f"{', '.join(EXTENSIONS)}>"
+        )
+    if match["folder"] != match["topic"]:
+        raise BrokenObject(f"topic {match['topic']} lies in the folder of {match['folder']}")
+    year, month, day, hour = (int(match[part]) for part in "YmdH")
+    try:
+        local = datetime(year, month, day, hour, tzinfo=ZoneInfo(zone))
+    except ValueError as error:
+        raise BrokenObject(f"the folder is no hour: {error}") from None
+    return ArchiveObject(
+        name,
+        match["topic"],
+        int(match["partition"]),
+        match["offset"],
+        match["extension"],
+        local.strftime("%Y%m%d%H"),
+        round(local.astimezone(UTC).timestamp() * 1000),
+    )
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Objects to read, and names that are none: (name, reason)."""
+
+    objects: list[ArchiveObject]
+    broken: list[tuple[str, str]]
+
+
+def list_objects(
+    topics: Folder,
+    zone: str,
+    types: frozenset[str],
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> Listing:
+    """All objects below `topics` of wanted types whose arrival hour overlaps [start, end)."""
+    objects, broken = [], []
+    first = start.timestamp() * 1000 - 3_599_999 if start else float("-inf")
+    last = end.timestamp() * 1000 if end else float("inf")
+    for name, _ in topics.names():
+        if name.rpartition("/")[2].startswith("."):
+            continue
+        try:
+            one = parse_name(name, zone)
+        except BrokenObject as error:
+            broken.append((name, str(error)))
+            continue
+        kind = one.topic.rpartition("-")[2]
+        if (kind in types or kind not in MESSAGE_TYPES) and first <= one.hour_ms < last:
+            objects.append(one)
+    return Listing(objects, broken)
+
+
+def read_object(
+    topics: Folder, one: ArchiveObject, max_line_bytes: int
+) -> Iterator[pa.RecordBatch | Block]:
+    """Raw batches of an object, in order, of bounded size.
+
+    Raises BrokenObject when it cannot be read on; what came before is good. Raises
+    DependencyFailed when the store cannot deliver it.
+    """
+    if one.extension == "parquet":
+        yield from _read_parquet(topics, one)
+    elif one.extension == "avro":
+        yield from _read_container(topics, one)
+    else:
+        yield from _read_text(topics, one, max_line_bytes)
+
+
+def _chunks(topics: Folder, name: str) -> Iterator[bytes]:
+    with failing(f"open {topics.uri}/{name}"):
+        stream = topics.system.open_input_stream(topics.at(name), compression=None)
+    with stream:
+        while True:
+            with failing(f"read {topics.uri}/{name}"):
+                chunk = stream.read(CHUNK_BYTES)
+            if not chunk:
+                return
+            yield chunk
+
+
+def _expanded(chunks: Iterator[bytes], gzipped: bool) -> Iterator[bytes]:
+    """Plain bytes in pieces of at most BLOCK_BYTES; several gzip members are one text."""
+    if not gzipped:
+        yield from chunks
+        return
+    inflate = zlib.decompressobj(wbits=31)
+    total, seen, fresh = 0, False, True
+    for chunk in chunks:
+        seen = True
+        while chunk:
+            if fresh and chunk[:1] != b"\x1f" and total:
+                raise BrokenObject("bytes after the end of the gzip data")
+            fresh = False
+            try:
+                piece = inflate.decompress(chunk, BLOCK_BYTES)
+            except zlib.error as error:
+                kind = "not gzip" if not total else f"gzip is damaged after {total} bytes"
+                raise BrokenObject(f"{kind}: {error}") from None
+            total += len(piece)
+            if total > MAX_EXPANDED_BYTES:
+                raise BrokenObject(f"expands to more than {MAX_EXPANDED_BYTES} bytes")
+            if piece:
+                yield piece
+            chunk = inflate.unconsumed_tail
+            if inflate.eof:
+                chunk = inflate.unused_data
+                inflate, fresh = zlib.decompressobj(wbits=31), True
+    if not seen:
+        raise BrokenObject("the object is empty")
+    if not fresh:
+        raise BrokenObject(f"gzip is cut off after {total} bytes of text")
+
+
+def _read_text(topics: Folder, one: ArchiveObject, max_line: int) -> Iterator[pa.RecordBatch]:
+    lines = _LineCutter(max_line)
+    line = 0
+    broken: BrokenObject | None = None
+    pieces = _expanded(_chunks(topics, one.name), one.extension.endswith(".gz"))
+    try:
+        for piece in pieces:
+            for values, sizes in lines.feed(piece):
+                yield _sized(raw_messages.from_lines(values, one.source, line), sizes)
+                line += len(values)
+    except BrokenObject as error:
+        broken = error
+    if broken is None:
+        for values, sizes in lines.finish():
+            yield _sized(raw_messages.from_lines(values, one.source, line), sizes)
+        return
+    for values, sizes in lines.finish(complete=False):
+        yield _sized(raw_messages.from_lines(values, one.source, line), sizes)
+    raise broken
+
+
+def _sized(batch: pa.RecordBatch, sizes: pa.Array | None) -> pa.RecordBatch:
+    if sizes is None:
+        return batch
+    at = batch.schema.get_field_index("size")
+    columns = [sizes if i == at else c for i, c in enumerate(batch.columns)]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+class _LineCutter:
+    """Cuts a stream of bytes into batches of whole lines; a line longer than `limit` bytes is
+    cut off there and its true size kept."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.waiting: list[bytes] = []
+        self.length = 0
+        self.skipped = 0
+
+    def feed(self, piece: bytes) -> Iterator[tuple[pa.Array, pa.Array | None]]:
+        """Batches of the lines that are complete by now."""
+        if self.skipped:
+            end = piece.find(b"\n")
+            self.skipped += len(piece) if end < 0 else end
+            if end < 0:
+                return
+            yield self._cut_off()
+            piece = piece[end + 1 :]
+        self.waiting.append(piece)
+        self.length += len(piece)
+        if self.length < BLOCK_BYTES and self.length <= self.limit:
+            return
+        text = b"".join(self.waiting)
+        end = text.rfind(b"\n") + 1
+        if end and (self.length >= BLOCK_BYTES or len(text) - end > self.limit):
+            yield raw_messages.split_lines(text[:end]), None
+            text = text[end:]
+        if len(text) > self.limit and b"\n" not in text:
+            self.skipped = len(text)
+            text = text[: self.limit]
+        self.waiting, self.length = [text], len(text)
+
+    def _cut_off(self) -> tuple[pa.Array, pa.Array]:
+        value, size = b"".join(self.waiting), self.skipped
+        self.waiting, self.length, self.skipped = [], 0, 0
+        return pa.array([value], pa.binary()), pa.array([size], pa.int64())
+
+    def finish(self, complete: bool = True) -> Iterator[tuple[pa.Array, pa.Array | None]]:
+        """What is left at the end; without `complete`, whole lines only."""
+        if self.skipped:
+            if complete:
+                yield self._cut_off()
+            return
+        text = b"".join(self.waiting)
+        if not complete:
+            text = text[: text.rfind(b"\n") + 1]
+        if text:
+            yield raw_messages.split_lines(text), None
+
+
+def _read_parquet(topics: Folder, one: ArchiveObject) -> Iterator[pa.RecordBatch]:
+    with failing(f"open {topics.uri}/{one.name}"):
+        stream = topics.system.open_input_file(topics.at(one.name))
+    with stream:
+        try:
+            parquet = pq.ParquetFile(stream)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise BrokenObject(f"not readable as Parquet: {error}") from None
+        missing = {"topic", "partition", "offset", "value"} - set(parquet.schema_arrow.names)
+        if missing:
+            raise BrokenObject(f"lacks the columns {sorted(missing)}")
+        line = 0
+        batches = parquet.iter_batches(PARQUET_ROWS)
+        while True:
+            try:
+                batch = next(batches, None)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise BrokenObject(f"damaged after {line} rows: {error}") from None
+            if batch is None:
+                return
+            yield _from_parquet(batch, one, line)
+            line += batch.num_rows
+
+
+def _from_parquet(batch: pa.RecordBatch, one: ArchiveObject, line: int) -> pa.RecordBatch:
+    count = batch.num_rows
+    columns = {
+        "object": raw_messages.constant(one.name, count, pa.string()),
+        "line": pa.array(np.arange(line, line + count, dtype=np.int64)),
+        "arrival_hour": raw_messages.constant(one.hour_ms, count, UTC_MS),
+        "is_line": raw_messages.constant(False, count, pa.bool_()),
+    }
+    arrays = []
+    for field in raw_messages.SCHEMA:
+        column = columns.get(field.name)
+        if column is None and field.name in batch.schema.names:
+            column = _as_raw(batch.column(field.name), field)
+        arrays.append(pa.nulls(count, field.type) if column is None else column)
+    places = {"topic": one.topic, "partition": one.partition}
+    for at, name in enumerate(raw_messages.SCHEMA.names):
+        if name in places and arrays[at].null_count:
+            arrays[at] = arrays[at].fill_null(places[name])
+    return pa.RecordBatch.from_arrays(arrays, schema=raw_messages.SCHEMA)
+
+
+def _as_raw(column: pa.Array, field: pa.Field) -> pa.Array:
+    """A column of the archive as the type of a raw batch; BrokenObject where it cannot be."""
+    kind = column.type
+    try:
+        if isinstance(column, pa.DictionaryArray):
+            column = column.dictionary_decode()
+        if pa.types.is_timestamp(field.type):
+            column = column.cast(pa.timestamp("ms"), safe=False)
+        return column.cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise BrokenObject(f"column {field.name} of type {kind}: {error}") from None
+
+
+def _read_container(topics: Folder, one: ArchiveObject) -> Iterator[Block]:
+    data = b"".join(_chunks(topics, one.name))
+    if not data:
+        raise BrokenObject("the object is empty")
+    try:
+        blocks = fastavro.block_reader(io.BytesIO(data))
+    except Exception as error:
+        raise BrokenObject(f"not an Avro container: {error}") from None
+    line = 0
+    while True:
+        try:
+            block = next(blocks, None)
+        except Exception as error:
+            raise BrokenObject(f"damaged after {line} records: {error}") from None
+        if block is None:
+            return
+        data = block.bytes_.getvalue()  # type: ignore[attr-defined]  # its stub lacks it
+        yield Block(one.source, line, block.num_records, data, blocks.writer_schema)
+        line += block.num_records

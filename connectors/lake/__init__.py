@@ -1,0 +1,1 @@
+"""Facts as Parquet by event hour: names, writing, reading, merging, state."""

@@ -1,0 +1,1 @@
+"""The operations database: vehicles, bindings, and snapshots of them."""

@@ -1,0 +1,1 @@
+"""Stores that take rows by key, and what they share."""

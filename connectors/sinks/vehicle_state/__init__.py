@@ -1,0 +1,1 @@
+"""The sink of the newest of each vehicle and terminal in Postgres."""

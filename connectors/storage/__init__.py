@@ -1,0 +1,1 @@
+"""Folders on a disk or on S3 behind one interface."""

@@ -1,0 +1,174 @@
+"""The steps of a backfill as phases for a cluster without shuffles of its own: a phase is
+numbered items, each done by any worker, any number of times, with the same outcome.
+
+The client puts them together between the phases. Verdicts wait in the spool, in one file a
+judgement; what travels is where in it an object's verdicts lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from connectors.archive.read import ArchiveObject
+from connectors.lake.compact import take_out
+from pipelines.backfill import ledger
+from pipelines.backfill.day_loads import Load, loads
+from pipelines.backfill.deliver_rows import load
+from pipelines.backfill.read import scan
+from pipelines.backfill.spec import Job, Scanned
+from pipelines.backfill.steps import (
+    SettledObject,
+    gather,
+    judge_terminals,
+    merge_minutes,
+    settle_object,
+)
+from pipelines.backfill.work_items import Parcels
+
+Spread = Callable[[str, int], None]
+"""Has `work` done for a phase's items 0 to n - 1, and returns when all are."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Terminals of a range of buckets; `number` is its place among all."""
+
+    number: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where verdicts on an object lie: a file of the spool, and bytes of it."""
+
+    file: str
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Settling:
+    """An object to settle, and its verdicts."""
+
+    name: str
+    scanned: Scanned | None
+    pieces: tuple[Piece, ...]
+
+
+def run(job: Job, sources: Iterable[ArchiveObject], spread: Spread) -> dict[str, Any]:
+    """The whole backfill; returns its ledger."""
+
+    def phase(name: str, items: Iterable[Any], shared: Any = None) -> Iterator[Any]:
+        parcels = parcels_of(job, name)
+        count = parcels.put(items, shared)
+        if count:
+            spread(name, count)
+        return parcels.results(count)
+
+    scanned = [one for found in phase("read", sources) for one in found]
+    context = gather(job, scanned)
+    tasks = [Judgement(number, *task) for number, task in enumerate(context.tasks)]
+    pieces: dict[str, list[Piece]] = {name: [] for name in context.marked}
+    for found in phase("judge", tasks, context.names):
+        for name, piece in found:
+            pieces.setdefault(name, []).append(piece)
+    sums, hours, places = ledger.nothing(), set(), set()
+    for settled in phase("settle", _settlings(scanned, pieces)):
+        if settled is not None:
+            sums = ledger.add(sums, settled)
+            hours |= settled.hours
+            places |= settled.places
+    minutes = sum(phase("minutes", sorted(hours)))
+    for _ in phase("tidy", sorted(places)):
+        pass
+    for _ in phase("load", loads(job)):
+        pass
+    job.state.finish()
+    return {**ledger.ledger(sums), "vehicle_minutes": minutes}
+
+
+def work(job: Job, phase: str, number: int, shared: Any) -> None:
+    """Do one item of a phase, unless that was done before a worker was lost. `shared` is what
+    `parcels_of(job, phase).shared()` returned."""
+    parcels = parcels_of(job, phase)
+    if not parcels.is_done(number):
+        parcels.keep(number, PHASES[phase](job, parcels.item(number), shared))
+
+
+def parcels_of(job: Job, phase: str) -> Parcels:
+    """Items and results of a phase."""
+    return Parcels(job.scratch.child(f"phases/{phase}"))
+
+
+def _settlings(scanned: list[Scanned], pieces: dict[str, list[Piece]]) -> Iterator[Settling]:
+    own = {one.one.name: one for one in scanned}
+    for name in sorted(own.keys() | pieces.keys()):
+        yield Settling(name, own.get(name), tuple(pieces.get(name, ())))
+
+
+def read(job: Job, source: ArchiveObject, _: None) -> list[Scanned]:
+    """Step 1 on one object."""
+    return scan(job, source)
+
+
+def judge(job: Job, task: Judgement, names: tuple[str, ...]) -> list[tuple[str, Piece]]:
+    """Step 2 on one range of buckets of terminals."""
+    file = f"phases/verdicts/{task.number:06d}"
+    pieces = []
+    with job.scratch.whole(file) as stream:
+        at = 0
+        for name, verdicts in judge_terminals(job, names, task.first, task.last):
+            packed = pa.BufferOutputStream()
+            with pa.ipc.new_stream(packed, verdicts.schema) as writer:
+                writer.write_batch(verdicts)
+            data = packed.getvalue()
+            stream.write(data)
+            pieces.append((name, Piece(file, at, data.size)))
+            at += data.size
+    return pieces
+
+
+def settle(job: Job, task: Settling, _: None) -> SettledObject | None:
+    """Step 3 on one object. Settling empties the object's spool, so a worker that is lost in
+    the midst of it leaves too little there: what was begun is read again."""
+    scanned = task.scanned
+    if scanned is not None and job.state.is_begun(task.name):
+        scanned = next(one for one in scan(job, scanned.one) if one.one.name == task.name)
+    return settle_object(job, task.name, scanned, _verdicts(job, task.pieces))
+
+
+def _verdicts(job: Job, pieces: Iterable[Piece]) -> Iterator[pa.RecordBatch]:
+    for piece in pieces:
+        data = job.scratch.read_part(piece.file, piece.start, piece.size)
+        with pa.ipc.open_stream(data) as stream:
+            yield from stream
+
+
+def minutes(job: Job, hour: int, _: None) -> int:
+    """Step 4 on one hour."""
+    return merge_minutes(job, hour)
+
+
+def tidy(job: Job, place: str, _: None) -> None:
+    """Merged objects of a folder of a table give way to what was settled."""
+    take_out(job.tables, place)
+
+
+def hand_on(job: Job, waiting: Load, _: None) -> None:
+    """Step 5 on one day of a table: stores that take whole days get its rows."""
+    load(job, waiting)
+
+
+PHASES: dict[str, Callable[[Job, Any, Any], Any]] = {
+    "read": read,
+    "judge": judge,
+    "settle": settle,
+    "minutes": minutes,
+    "tidy": tidy,
+    "load": hand_on,
+}

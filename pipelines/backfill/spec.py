@@ -1,0 +1,148 @@
+"""What a backfill is told: plain values that travel to workers and are opened there."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+from connectors.archive.offset_blocks import BLOCK, SCHEME
+from connectors.archive.read import ArchiveObject
+from connectors.lake.state import State
+from connectors.operations_db.bindings_file import Terminals, load_bindings
+from connectors.schema_registry.lookup import RegistrySchemas, usable
+from connectors.settings import (
+    DatabaseSettings,
+    DeliverySettings,
+    DependencyFailed,
+    KafkaSettings,
+    RegistrySettings,
+    S3Settings,
+)
+from connectors.storage.folder import Folder, folder
+from schemas import MESSAGE_TYPES
+from transforms.decode.avro import WriterSchemas
+from transforms.decode.decoder import Decoder
+from transforms.model.thresholds import Rules
+
+
+@dataclass(frozen=True)
+class SchemaDirectory:
+    """Writer schemas by id from files `<id>.avsc`; a file that is not there is an unknown id."""
+
+    uri: str | None
+    settings: S3Settings
+
+    def lookup(self, schema_id: int) -> dict[str, Any] | None:
+        """The writer schema of this id. Raises DependencyFailed when the folder is away, or when
+        the file is no Avro record."""
+        if self.uri is None:
+            return None
+        return _writer_schema(self.uri, self.settings, schema_id)
+
+
+@functools.lru_cache(maxsize=1024)
+def _writer_schema(uri: str, settings: S3Settings, schema_id: int) -> dict[str, Any] | None:
+    place = folder(uri, settings)
+    if not place.exists():
+        raise DependencyFailed(f"schema directory {uri} is not there")
+    data = place.read(f"{schema_id}.avsc")
+    if data is None:
+        return None
+    writer, why_not = usable({"schema": data.to_pybytes()})
+    if why_not is not None:
+        raise DependencyFailed(
+            f"{uri}/{schema_id}.avsc {why_not}: put the schema there that the messages of id "
+            f"{schema_id} were written with"
+        )
+    return writer
+
+
+@functools.lru_cache(maxsize=2)
+def _terminals(path: str, settings: S3Settings) -> Terminals:
+    return load_bindings(path, settings)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One backfill: where from, where to, by which rules. Uris as the user wrote them; `archive`
+    may be `kafka://` and the brokers, which `kafka` says how to speak to; `block` is how many
+    offsets are one block of it. Facts also go to `stores`, as known at `known_ms` (epoch ms)."""
+
+    archive: str
+    bindings: str
+    lake: str
+    spool: str
+    rules: Rules = field(default_factory=Rules)
+    types: tuple[str, ...] = MESSAGE_TYPES
+    zone: str = "Asia/Seoul"
+    schemas: str | None = None
+    judge_within_days: float | None = None
+    settings: S3Settings = field(default_factory=S3Settings)
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    registry: RegistrySettings = field(default_factory=RegistrySettings)
+    block: int = BLOCK
+    stores: tuple[DeliverySettings, ...] = ()
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    known_ms: int = 0
+
+    @property
+    def live(self) -> bool:
+        """Whether it reads device topics themselves."""
+        return self.archive.startswith(SCHEME)
+
+    @property
+    def brokers(self) -> KafkaSettings:
+        """The cluster it reads from."""
+        return self.kafka.model_copy(update={"bootstrap": self.archive.removeprefix(SCHEME)})
+
+    @property
+    def topics(self) -> Folder:
+        """The archive's objects."""
+        return folder(self.archive, self.settings).child("topics")
+
+    @property
+    def tables(self) -> Folder:
+        """The lake."""
+        return folder(self.lake, self.settings)
+
+    @property
+    def state(self) -> State:
+        """What the lake remembers."""
+        return State(self.tables.child("_state"))
+
+    @property
+    def scratch(self) -> Folder:
+        """Where decoded samples wait between two steps."""
+        return folder(self.spool, self.settings)
+
+    @property
+    def terminals(self) -> Terminals:
+        """The bindings snapshot, loaded once a process."""
+        return _terminals(self.bindings, self.settings)
+
+    @property
+    def decoder(self) -> Decoder:
+        """How raw messages are read; writer schemas come from the schema directory where there
+        is one, else from the registry."""
+        writers: WriterSchemas = SchemaDirectory(self.schemas, self.settings)
+        if self.schemas is None and self.registry.url is not None:
+            writers = RegistrySchemas(self.registry)
+        return Decoder(self.rules.bounds, self.terminals.known, writers)
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What came of reading one object for some message types. `dead`, `filtered`, `dropped` count
+    uploads, uploads and samples; `broken` says why it could not be read to its end; `files` are
+    those of its dead letters."""
+
+    one: ArchiveObject
+    types: tuple[str, ...]
+    uploads: int
+    dead: int
+    filtered: int
+    dropped: int
+    broken: str | None
+    files: tuple[str, ...]
+    offsets: tuple[int, ...] = ()

@@ -1,0 +1,1 @@
+"""The jobs that read device topics as they grow."""

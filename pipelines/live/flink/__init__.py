@@ -1,0 +1,1 @@
+"""How stages become operators of Flink: blocks, graph, workers, and the Java side."""

@@ -1,0 +1,56 @@
+"""The live lake: device topics to telemetry tables, block by block, and vehicle minutes hour by
+hour, until the lake holds what a backfill of the same topics would write."""
+
+from __future__ import annotations
+
+from pyflink.datastream import DataStream
+
+from pipelines.live.flink.graph import BYTES, Graph, java
+from pipelines.live.flink.terminal_uploads import dossiers
+from pipelines.live.lake_sink.stages import (
+    BlockLookStage,
+    HourStage,
+    JudgeStage,
+    WriteBlockStage,
+    WriteHourStage,
+    lake_of,
+)
+from pipelines.live.spec import Live
+from pipelines.live.stage import MINUTES_TOPIC
+
+JUDGEMENTS_UNTIL_FULL = 2
+"""A full block waits for what is soon told of its last uploads."""
+
+
+def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
+    """The whole job, from Kafka to the lake."""
+    properties = live.source_properties()
+    records = graph.device_records(live.device_topics, properties, start_at)
+    register, reach = graph.python(records, "look", BlockLookStage(live))
+    judged = dossiers(graph, live, register)
+    (told,) = graph.python(judged, "judge", JudgeStage(live))
+    blocks = _units(graph, live, reach.union(told), "blocks", keeps_items=True)
+    graph.python(blocks, "write blocks", WriteBlockStage(live))
+    minutes = graph.records("vehicle minutes", [MINUTES_TOPIC], properties, start_at)
+    changed, refused = graph.python(minutes, "hours of minutes", HourStage(live))
+    hours = _units(graph, live, changed, "hours", keeps_items=False)
+    (unread,) = graph.python(hours, "write hours", WriteHourStage(live))
+    graph.to_kafka(refused.union(unread), "kafka", live.sink_properties(), transactions)
+
+
+def _units(graph: Graph, live: Live, rows: DataStream, name: str, keeps_items: bool) -> DataStream:
+    """What is told of units, until they are due. A block is remembered longer than the uploads in
+    it, so that it is never written again without what was told of some."""
+    flink = java()
+    return graph.keyed(
+        rows,
+        flink.Keys.Text(flink.WorkUnits.LAYOUT, "unit"),
+        name,
+        BYTES.get_java_type_info(),
+        flink.WorkUnits(
+            2 * live.keep_ms,
+            keeps_items,
+            JUDGEMENTS_UNTIL_FULL * live.revise_after_ms,
+            lake_of(live).rotate_schedule_interval_ms,
+        ),
+    )

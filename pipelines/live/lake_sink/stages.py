@@ -1,0 +1,209 @@
+"""The Python stages of the live lake: which blocks there are and what is told of their uploads;
+writing a block; and the same for the hours of vehicle minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from connectors.archive.offset_blocks import BLOCK, SCHEME
+from connectors.kafka.client import bootstrap
+from connectors.lake.settings import LakeSettings
+from connectors.lake.write import local_hours
+from connectors.settings import BadSettings, DependencyFailed, named_folder
+from connectors.sinks.contract import Passing, patiently
+from pipelines.backfill.spec import Job
+from pipelines.live.flink.arrow_blocks import parcel, read_block
+from pipelines.live.kafka_records import OUT_RECORD, raw_batch
+from pipelines.live.lake_sink.units import (
+    UNIT_ROWS,
+    block_of,
+    due,
+    joined,
+    objects_of,
+    progress,
+    unit_rows,
+)
+from pipelines.live.lake_sink.write_block import Core, Wrote, write_block
+from pipelines.live.lake_sink.write_hour import grows, minutes_of, pack, texts, unpack, write_hour
+from pipelines.live.sink_stage import StoreStage
+from pipelines.live.spec import Live
+from pipelines.live.stage import MINUTES_TOPIC, Stage
+from pipelines.live.vehicle_records import DEAD_LETTERS_TOPIC, dead_records
+from transforms.encode.read_vehicle_minutes import decode_minutes
+from transforms.live.block_verdicts import Told, judge_dossiers, register_rows
+from transforms.live.first_verdict import REGISTERED
+from transforms.live.revised_minutes import DOSSIER
+from transforms.model.arrow_numpy import filled_int64
+from transforms.model.dead_letters import Refusal, dead_letters
+
+Done = TypeVar("Done")
+
+
+def lake_of(live: Live) -> LakeSettings:
+    """Where a job's lake is. Raises BadSettings where nobody said it."""
+    store = live.store
+    if not isinstance(store, LakeSettings):
+        raise BadSettings(f"{live.name}: sinks.lake is not set")
+    return store
+
+
+def job_of(live: Live) -> Job:
+    """The same work as a backfill of the topics would be told it, but for bindings and schemas."""
+    store = lake_of(live)
+    return Job(
+        archive=SCHEME + bootstrap(live.kafka),
+        bindings=live.bindings or "",
+        lake=named_folder("lake", store.folder),
+        spool="",
+        rules=live.rules,
+        zone=live.zone,
+        settings=live.s3,
+        kafka=live.kafka,
+        registry=live.registry,
+    )
+
+
+class BlockLookStage(Stage):
+    """Records to register rows, and how far blocks reach. Nothing is too late for the lake."""
+
+    OUTPUTS = (REGISTERED, UNIT_ROWS)
+    COUNTS = ("uploads_in",)
+
+    def __call__(self, block: bytes) -> bytes:
+        raw, _ = raw_batch(block)
+        decoder, _ = self.world.now()
+        self.tally["uploads_in"] += raw.num_rows
+        reach = progress(raw, BLOCK, lake_of(self.live).flush_size)
+        return parcel([(0, register_rows(raw, decoder, self.live.rules)), (1, reach)])
+
+
+class JudgeStage(Stage):
+    """Whole dossiers to what they tell of uploads."""
+
+    OUTPUTS = (UNIT_ROWS,)
+    COUNTS = ("uploads_judged", "verdicts_told")
+
+    def __call__(self, block: bytes) -> bytes:
+        live = self.live
+        _, terminals = self.world.now()
+        dossiers = read_block(block, DOSSIER)
+        objects = objects_of(dossiers, BLOCK, live.zone)
+        told = judge_dossiers(dossiers, objects, terminals.bindings, live.rules)
+        self.tally["uploads_judged"] += dossiers.num_rows
+        self.tally["verdicts_told"] += told.num_rows
+        offsets = filled_int64(told.column("offset"), 0)
+        units = joined(told.column("topic"), told.column("partition"), offsets // BLOCK * BLOCK)
+        none = np.zeros(told.num_rows, np.int64)
+        item = told.column("offset").cast(pa.string())
+        rows = unit_rows(units, none, none, False, item, told.column("verdict"))
+        return parcel([(0, rows)])
+
+
+@dataclass
+class LakeStage(StoreStage):
+    """A stage that writes to the lake."""
+
+    def patiently(self, write: Callable[[], Done]) -> Done:
+        """Do it, again and again while the lake, or Kafka, does not answer. What is written is
+        written whole, so doing it again is right. Raises DependencyFailed when patience ends."""
+
+        def attempt() -> Done:
+            try:
+                return write()
+            except DependencyFailed as error:
+                raise Passing(str(error)) from error
+
+        def told() -> None:
+            self.tally["retries"] += 1
+
+        with self.writing():
+            return patiently(lake_of(self.live), attempt, told)
+
+
+class WriteBlockStage(LakeStage):
+    """Blocks that are due into the lake; they stand when a call returns."""
+
+    OUTPUTS = (OUT_RECORD,)
+    COUNTS = (
+        *("blocks_written", "uploads_written", "rows_written", "objects_written"),
+        *("bytes_written", "retries"),
+    )
+
+    def __call__(self, block: bytes) -> bytes:
+        unit, end, items = due(block)
+        job, one = job_of(self.live), block_of(unit, end)
+        offsets = np.asarray(items.column("item").cast(pa.int64()))
+        told = Told.unpack(offsets, items.column("value"))
+
+        def write() -> Wrote:
+            decoder, terminals = self.world.now()
+            return write_block(job, one, told, Core(decoder, terminals.bindings, self.live.rules))
+
+        wrote = self.patiently(write)
+        self.tally["blocks_written"] += 1
+        for name, count in vars(wrote).items():
+            self.tally[f"{name}_written"] += count
+        return b""
+
+
+class MinuteRecordsStage(LakeStage):
+    """A stage over records of `vehicle-minutes`."""
+
+    def open(self) -> None:
+        """Bindings are not needed here."""
+
+    def letters(self, dead: pa.RecordBatch) -> pa.RecordBatch:
+        """Dead letters as records of their topic."""
+        schema_id = self.world.schema_id(DEAD_LETTERS_TOPIC)
+        return dead_records(pa.Table.from_batches([dead]), schema_id)[1]
+
+
+class HourStage(MinuteRecordsStage):
+    """Records of `vehicle-minutes` to what they tell of hours, and those of no minute as dead
+    letters."""
+
+    OUTPUTS = (UNIT_ROWS, OUT_RECORD)
+    COUNTS = ("minutes_in",)
+
+    def __call__(self, block: bytes) -> bytes:
+        raw, _ = raw_batch(block)
+        self.tally["minutes_in"] += raw.num_rows
+        keys = texts(raw.column("key"))
+        minutes = minutes_of(keys)
+        refusals = [
+            Refusal(row, "BAD_KEY", "the key names no vehicle and minute")
+            for row in np.flatnonzero(np.asarray(minutes.is_null())).tolist()
+        ]
+        dead = dead_letters(raw, refusals, "SINK", self.live.rules.bounds.max_dead_letter_bytes)
+        named = minutes.is_valid()
+        raw, keys, minute_ms = (
+            raw.filter(named),
+            keys.filter(named),
+            np.asarray(minutes.drop_null()),
+        )
+        hours = pa.array(local_hours(minute_ms, self.live.zone)).cast(pa.string())
+        ends = np.ones(raw.num_rows, np.int64)
+        told = unit_rows(hours, ends, 0 * ends, grows(raw, minute_ms), keys, pack(raw))
+        return parcel([(0, told), (1, self.letters(dead))])
+
+
+class WriteHourStage(MinuteRecordsStage):
+    """Hours that are due into the lake; out go minutes that cannot be read, as dead letters."""
+
+    OUTPUTS = (OUT_RECORD,)
+    COUNTS = ("hours_written", "minutes_written", "minutes_dead", "retries")
+
+    def __call__(self, block: bytes) -> bytes:
+        hour, _, items = due(block)
+        raw = unpack(items.column("item"), items.column("value"), MINUTES_TOPIC)
+        found = decode_minutes(raw, self.world.writers, self.live.rules.bounds)
+        count = self.patiently(lambda: write_hour(job_of(self.live), int(hour), found.good))
+        self.tally["hours_written"] += 1
+        self.tally["minutes_written"] += count
+        self.tally["minutes_dead"] += found.dead.num_rows
+        return parcel([(0, self.letters(found.dead))])

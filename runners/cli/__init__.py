@@ -1,0 +1,1 @@
+"""The `odograph` command: one module a command."""

@@ -1,0 +1,303 @@
+"""`odograph submit` and `odograph jobs`: jobs on a Flink cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from connectors.settings import BadSettings, DependencyFailed
+from runners.cli.backfill_options import Ends, named, of_every_engine, sorted_out
+from runners.cli.terminal import Instant, zoned
+from runners.config import SINKS, BadArguments, Config, load_config
+from runners.flink.live_job import JOBS, PREFIX, SINK
+from runners.flink.rest import Cluster, Job
+
+NAMED = ("earliest", "latest", "committed")
+Jobs = Callable[[Config], list[str]]
+
+
+class StartAt(click.ParamType[str | datetime]):
+    """earliest, latest, committed, or an ISO time."""
+
+    name = "earliest|latest|committed|ISO"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | datetime:
+        return value if value in NAMED else Instant().convert(value, param, ctx)
+
+
+settings = click.option(
+    "--config", "config_path", required=True, type=click.Path(dir_okay=False), help="YAML settings."
+)
+at = click.option("--flink", "url", help="URL of the cluster's REST interface [flink.url].")
+
+
+def start_at(value: str | datetime, zone: str) -> str:
+    """The same for Flink's Kafka source; an instant as epoch milliseconds."""
+    if isinstance(value, str):
+        return value
+    moment = zoned(value, zone)
+    if moment is None:
+        raise BadArguments(f"--start-at {value}: no instant")
+    return str(round(moment.timestamp() * 1000))
+
+
+@click.group()
+def submit() -> None:
+    """Start a job on a Flink cluster.
+
+    convert, aggregate and the sinks are live: they run until they are stopped. The first two write
+    in Kafka transactions: a reader of committed records sees each upload once. A sink writes by
+    key: what it writes again changes nothing. A job of a name runs once; stop it before it is
+    started anew. backfill ends by itself.
+
+    Carry on where a live job stood: `odograph jobs stop convert --config FILE` prints a savepoint
+    for --from-savepoint; after a crash of the cluster, `--from-savepoint latest` takes the newest
+    checkpoint.
+    """
+
+
+workers = click.option(
+    "--parallelism", default=1, show_default=True, type=click.IntRange(min=1), help="Workers."
+)
+worker_python = click.option(
+    "--python", help="Path of Python on the workers [that of the client that has PyFlink]."
+)
+
+
+def _live(
+    group: click.Group, name: str, jobs: Jobs, help_text: str, several: bool = False
+) -> click.Command:
+    """A command that starts a live job, or `several`: what `jobs` finds in the settings."""
+
+    @group.command(name, help=help_text)
+    @settings
+    @at
+    @workers
+    @click.option("--from-savepoint", "savepoint", help="A path, or `latest`.")
+    @click.option(
+        "--start-at",
+        "start",
+        type=StartAt(),
+        default="committed",
+        show_default=True,
+        help="Where to start reading without a savepoint; `committed` falls back to earliest.",
+    )
+    @click.option("--bindings", help="A bindings file instead of the operations database.")
+    @worker_python
+    def start_live(
+        config_path: str,
+        url: str | None,
+        parallelism: int,
+        savepoint: str | None,
+        start: str | datetime,
+        bindings: str | None,
+        python: str | None,
+    ) -> None:
+        from runners.flink.live_job import Plan
+        from runners.flink.submit import submit as hand_over
+        from runners.stack.servers.flink import flink_python
+
+        config = load_config(config_path)
+        cluster = _cluster(config, url)
+
+        def start_one(job: str) -> None:
+            plan = Plan(
+                job=job,
+                config=config,
+                python=python or str(flink_python()),
+                start_at=start_at(start, config.fleet_zone),
+                parallelism=parallelism,
+                bindings=bindings,
+            )
+            job_id = hand_over(plan, cluster, savepoint)
+            click.echo(
+                f"{plan.job_name} runs as {job_id} on {cluster.url}, parallelism {parallelism}"
+            )
+
+        wanted = jobs(config)
+        if not several:
+            start_one(wanted[0])
+            return
+        if savepoint not in (None, "latest"):
+            raise BadArguments(f"--from-savepoint {savepoint} is of one job: name that sink")
+        _each(wanted, cluster, start_one)
+
+    return start_live
+
+
+def _each(wanted: list[str], cluster: Cluster, start_one: Callable[[str], None]) -> None:
+    """Start those that do not run; what keeps one from starting keeps no other."""
+    failed: dict[str, Exception] = {}
+    for job in wanted:
+        if cluster.running(f"{PREFIX}{job}"):
+            click.echo(f"{PREFIX}{job} is already running on {cluster.url}")
+            continue
+        try:
+            start_one(job)
+        except (BadArguments, BadSettings, DependencyFailed) as error:
+            click.echo(f"{job}: {error}", err=True)
+            failed[job] = error
+    if failed:
+        away = any(isinstance(error, DependencyFailed) for error in failed.values())
+        kind = DependencyFailed if away else BadArguments
+        raise kind(f"not started: {', '.join(failed)}")
+
+
+def _only(job: str) -> Jobs:
+    return lambda _: [job]
+
+
+def _every_sink(config: Config) -> list[str]:
+    if not config.sinks.configured():
+        raise BadArguments("sinks: no store is set in the settings file; see docs/sinks/README.md")
+    return [f"{SINK}{name}" for name in SINKS if name in config.sinks.configured()]
+
+
+_live(submit, "convert", _only("convert"), "Turn device topics into vehicle topics.")
+_live(submit, "aggregate", _only("aggregate"), "Turn device topics into vehicle minutes.")
+
+
+@submit.group()
+def sink() -> None:
+    """Write facts to a store, a job of its own for each.
+
+    What a store needs is made in it first: tables, indices, templates. While a store is away its
+    job waits and falls behind; nothing else does, and nothing is lost. Where a store is and how it
+    is written is said in `sinks` of the settings file (docs/sinks/README.md).
+    """
+
+
+_STORES = {
+    "archive": "Keep the exact bytes of the device topics.",
+    "lake": "Write telemetry and vehicle minutes as Parquet.",
+    "bigquery": "Write telemetry and vehicle minutes to BigQuery.",
+    "elasticsearch": "Write telemetry and vehicle minutes to Elasticsearch.",
+    "state": "Keep the newest state of every vehicle in Postgres.",
+}
+
+for _name in SINKS:
+    _live(sink, _name, _only(f"{SINK}{_name}"), _STORES[_name])
+_live(
+    sink,
+    "all",
+    _every_sink,
+    "Start the sink of every store that is set, but those that run already.",
+    several=True,
+)
+
+
+@submit.command("backfill")
+@click.option("--archive", required=True, help="Folder or s3:// prefix that holds topics/.")
+@of_every_engine
+@at
+@workers
+@worker_python
+def submit_backfill(
+    archive: str,
+    bindings: str,
+    lake: str,
+    types: str,
+    start: datetime | None,
+    ends: tuple[Ends, ...],
+    config_path: str | None,
+    ledger: Path | None,
+    url: str | None,
+    parallelism: int,
+    python: str | None,
+) -> None:
+    """Turn an archive of device messages into lake tables, on many machines.
+
+    The same tables and the same ledger as `odograph backfill`. All workers must reach archive,
+    bindings, lake and the spool, which lies below the lake unless the settings name a place.
+    """
+    from runners.backfill.flink import plan, run
+    from runners.cli.ledger_report import report
+    from runners.stack.servers.flink import flink_python
+
+    config = load_config(config_path)
+    end, stores = sorted_out(ends)
+    order = plan(
+        archive,
+        bindings,
+        lake,
+        named(types),
+        zoned(start, config.fleet_zone),
+        zoned(end, config.fleet_zone),
+        config,
+        python or str(flink_python()),
+        parallelism,
+        stores,
+    )
+    report(run(order, _cluster(config, url)), lake, ledger)
+
+
+def _cluster(config: Config, url: str | None) -> Cluster:
+    return Cluster(url or config.flink.url)
+
+
+@click.group()
+def jobs() -> None:
+    """Live jobs on a Flink cluster."""
+
+
+@jobs.command("list")
+@settings
+@at
+def jobs_list(config_path: str, url: str | None) -> None:
+    """Show the jobs the cluster knows, the newest first."""
+    cluster = _cluster(load_config(config_path), url)
+    table = Table(title=f"Jobs on {cluster.url}")
+    for name in ("job", "state", "since (UTC)", "parallelism", "restarts", "last checkpoint"):
+        table.add_column(name)
+    for job in cluster.jobs():
+        table.add_row(*_line(cluster, job))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _line(cluster: Cluster, job: Job) -> list[str]:
+    started = datetime.fromtimestamp(job.started_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    vertices = cluster.details(job)["vertices"]
+    done = cluster.checkpoints(job)
+    latest = done["latest"].get("completed")
+    told = "none"
+    if latest:
+        moment = datetime.fromtimestamp(latest["latest_ack_timestamp"] / 1000, UTC)
+        size = latest["state_size"] / 1e6
+        told = f"{moment:%H:%M:%S}, {latest['end_to_end_duration']} ms, {size:.1f} MB"
+    parallelism = max((vertex["parallelism"] for vertex in vertices), default=0)
+    restarts = cluster.restarts(job)
+    again = "" if restarts is None else str(restarts)
+    return [job.name, job.state, started, str(parallelism), again, told]
+
+
+@jobs.command("stop")
+@click.argument("job", type=click.Choice(JOBS))
+@settings
+@at
+@click.option("--savepoint", help="Folder for the savepoint [flink.savepoints].")
+def jobs_stop(job: str, config_path: str, url: str | None, savepoint: str | None) -> None:
+    """Stop a job with a savepoint and print where that lies."""
+    config = load_config(config_path)
+    cluster = _cluster(config, url)
+    found = cluster.need(f"{PREFIX}{job}")
+    click.echo(cluster.stop(found, savepoint or config.flink.savepoints))
+
+
+@jobs.command("cancel")
+@click.argument("job", type=click.Choice(JOBS))
+@settings
+@at
+def jobs_cancel(job: str, config_path: str, url: str | None) -> None:
+    """End a job at once. Its last checkpoint stays: --from-savepoint latest goes on from there."""
+    cluster = _cluster(load_config(config_path), url)
+    found = cluster.need(f"{PREFIX}{job}")
+    cluster.cancel(found)
+    click.echo(f"{found.name} ({found.id}) is cancelled")

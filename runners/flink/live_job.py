@@ -1,0 +1,185 @@
+"""A live job as it is submitted: which, with which settings, from where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from connectors.archive.settings import ArchiveSettings
+from connectors.settings import DeliverySettings
+from pipelines.live.spec import DEVICE_TOPICS, HOUR_MS, Live
+from runners.config import BadArguments, Config
+from schemas import MESSAGE_TYPES
+
+PREFIX = "odograph-"
+SINK = "sink-"
+BUILT_BY = {
+    "convert": "pipelines.live.convert",
+    "aggregate": "pipelines.live.aggregate",
+    "sink-archive": "pipelines.live.archive_sink",
+    "sink-lake": "pipelines.live.lake_sink.job",
+    "sink-bigquery": "pipelines.live.rows_sink",
+    "sink-elasticsearch": "pipelines.live.rows_sink",
+    "sink-state": "pipelines.live.rows_sink",
+}
+"""The module that builds each job; imported when it is wanted, because stores need libraries."""
+JOBS = tuple(BUILT_BY)
+MINUTES_TOPIC = "vehicle-minutes"
+DEAD_LETTERS_TOPIC = "dead-letters"
+OF_MINUTES = ("lake", "bigquery", "elasticsearch")
+"""Sinks that read vehicle minutes too."""
+
+SINK_OPTIONS = {
+    "execution.checkpointing.timeout": "1h",
+    "execution.checkpointing.tolerable-failed-checkpoints": "1000000",
+    "execution.checkpointing.min-pause": "1s",
+    "python.fn-execution.bundle.size": "1",
+}
+"""A store that is away holds its job's barriers back: that is lag, not a failure."""
+
+
+class Plan(BaseModel):
+    """`start_at` is earliest, latest, committed, or epoch milliseconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job: str
+    config: Config
+    python: str
+    start_at: str = "committed"
+    parallelism: int = 1
+    bindings: str | None = None
+
+    @property
+    def job_name(self) -> str:
+        """How the cluster calls it."""
+        return f"{PREFIX}{self.job}"
+
+    @property
+    def transactions(self) -> str:
+        """Prefix of its Kafka transactions, the same in every submission: a new one ends those
+        an old one left open."""
+        return self.job_name
+
+    @property
+    def uid_prefix(self) -> str:
+        """What its steps are called apart from those of other jobs, so that it takes no savepoint
+        of theirs."""
+        return f"{self.sink}: " if self.sink else ""
+
+    @property
+    def checkpoints(self) -> str | None:
+        """Where its checkpoints lie; each job has a folder of its own."""
+        place = self.config.flink.checkpoints
+        return f"{place.rstrip('/')}/{self.job_name}" if place else None
+
+    @property
+    def sink(self) -> str | None:
+        """The store it writes to; None for a job that writes to Kafka."""
+        return self.job.removeprefix(SINK) if self.job.startswith(SINK) else None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Topics it reads."""
+        return (*DEVICE_TOPICS, *([MINUTES_TOPIC] if self.sink in OF_MINUTES else []))
+
+    @property
+    def encodes(self) -> tuple[str, ...]:
+        """Topics it writes Avro to, whose schemas must be registered."""
+        if self.sink:
+            return (DEAD_LETTERS_TOPIC,) if self.binds else ()
+        if self.job == "aggregate":
+            return (MINUTES_TOPIC,)
+        return (*(f"vehicle-{name}" for name in MESSAGE_TYPES), DEAD_LETTERS_TOPIC)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Topics it writes to."""
+        if self.sink:
+            return self.encodes
+        return (*self.encodes, "late" if self.job == "aggregate" else "unbound")
+
+    @property
+    def binds(self) -> bool:
+        """It needs to know which vehicle a terminal sits in."""
+        return self.sink != "archive"
+
+    @property
+    def store(self) -> DeliverySettings | None:
+        """Where a sink writes to. Raises BadArguments where the settings do not say."""
+        if self.sink is None:
+            return None
+        found = self.config.sinks.configured()
+        if self.sink not in found:
+            raise BadArguments(
+                f"sinks.{self.sink} is not set: say in the settings file where it writes to"
+                f" (docs/sinks/README.md); set are {', '.join(found) or 'none'}"
+            )
+        return found[self.sink]
+
+    @property
+    def linger_ms(self) -> int:
+        """How long records wait for others, so that they are handed on together."""
+        return int(getattr(self.store, "linger_ms", self.config.stream.batch_ms))
+
+    @property
+    def checkpoint_interval_s(self) -> float:
+        """A barrier makes the archive write what it has, so its checkpoints are as far apart as
+        its records may wait."""
+        if isinstance(self.store, ArchiveSettings):
+            return self.store.rotate_schedule_interval_ms / 1000
+        return self.config.flink.checkpoint_interval_s
+
+    def live(self) -> Live:
+        """The same for the pipelines."""
+        config, stream = self.config, self.config.stream
+        return Live(
+            name=self.job,
+            kafka=config.kafka,
+            registry=config.registry,
+            database=config.bindings_database,
+            s3=config.s3.settings(),
+            bindings=self.bindings,
+            store=self.store,
+            rules=config.rules,
+            zone=config.fleet_zone,
+            lateness_ms=round(stream.lateness_hours * HOUR_MS),
+            outage_ms=round(stream.outage_hours * HOUR_MS),
+            revise_after_ms=round(stream.revise_after_s * 1000),
+            minutes_every_ms=stream.minutes_every_ms,
+            transaction_timeout_ms=round(stream.transaction_timeout_s * 1000),
+        )
+
+    def flink_options(self) -> dict[str, str]:
+        """Settings of the job by Flink's names; those of the settings file come last."""
+        flink = self.config.flink
+        options = {
+            "pipeline.name": self.job_name,
+            "pipeline.object-reuse": "true",
+            "pipeline.max-parallelism": str(flink.max_parallelism),
+            "pipeline.operator-chaining.enabled": "true",
+            "parallelism.default": str(self.parallelism),
+            "python.executable": self.python,
+            "python.pythonpath": str(Path(__file__).parent / "worker_site"),
+            "python.fn-execution.bundle.size": "4",
+            "python.fn-execution.bundle.time": "50",
+            "execution.checkpointing.interval": f"{self.checkpoint_interval_s:g}s",
+            "execution.checkpointing.mode": "EXACTLY_ONCE",
+            "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+            "state.backend.type": "rocksdb",
+            "execution.checkpointing.incremental": "true",
+            # most keys are looked for once, before they are there; what is written is not changed
+            "state.backend.rocksdb.use-bloom-filter": "true",
+            "state.backend.rocksdb.compaction.style": "UNIVERSAL",
+            "restart-strategy.type": "exponential-delay",
+            "restart-strategy.exponential-delay.initial-backoff": "1s",
+            "restart-strategy.exponential-delay.max-backoff": "30s",
+        }
+        if self.sink:
+            options |= SINK_OPTIONS
+        if self.checkpoints:
+            options["execution.checkpointing.dir"] = self.checkpoints
+        if flink.savepoints:
+            options["execution.checkpointing.savepoint-dir"] = flink.savepoints
+        return options | flink.options

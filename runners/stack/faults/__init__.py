@@ -1,0 +1,1 @@
+"""Proxies that make real servers fail."""

@@ -1,0 +1,197 @@
+"""One client's connection through the fault proxy, and what its rules do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TypeVar
+
+from runners.stack.faults.http_wire import LIMIT, PIECE, Head, Length, body, read_head
+from runners.stack.faults.rules import (
+    Answer,
+    Delay,
+    Fault,
+    LoseAnswer,
+    Reset,
+    ResetInAnswer,
+    ResetInRequest,
+    Rewrite,
+    Slow,
+)
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Where the server is; `tls` says whom to trust where it speaks it."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+
+
+class Broken(Exception):
+    """The connection is to be reset."""
+
+
+class _Deaf(Broken):
+    """Nobody takes what is sent."""
+
+
+class Connection:
+    """A client's connection, and one to the server that lives as long."""
+
+    def __init__(
+        self, upstream: Upstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.upstream, self.reader, self.writer = upstream, reader, writer
+        self.server: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def carry(self, faults_of: Callable[[Head], list[Fault]]) -> None:
+        """Requests one after another, each with its faults. Raises Broken, OSError,
+        asyncio.IncompleteReadError and BadMessage where it is to be reset."""
+        while (head := await read_head(self.reader)) is not None:
+            if not await self._exchange(head, faults_of(head)):
+                return
+
+    def close(self) -> None:
+        """Both connections."""
+        self.writer.close()
+        if self.server:
+            reset(self.server[1])
+
+    async def _exchange(self, head: Head, faults: list[Fault]) -> bool:
+        """Whether the connection goes on."""
+        if delay := _one(faults, Delay):
+            await asyncio.sleep(delay.seconds)
+        if _one(faults, Reset):
+            raise Broken
+        if answer := _one(faults, Answer):
+            return await self._answer_alone(head, answer)
+        reader, writer = await self._connect()
+        plain = head.without("accept-encoding") if _one(faults, Rewrite) else head
+        writer.write(plain.raw)
+        if head.expects:
+            first = await read_head(reader)
+            if first is None:
+                raise Broken
+            if first.status != HTTPStatus.CONTINUE:
+                await self._answer(head, faults, first)
+                return False
+            self.writer.write(first.raw)
+        sending = asyncio.create_task(self._send(head, faults, writer))
+        answering = asyncio.create_task(self._answer(head, faults))
+        try:
+            await asyncio.wait({sending, answering}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+            lasting = await answering
+            return sending.done() and lasting and head.lasting
+        finally:
+            sending.cancel()
+            answering.cancel()
+            await asyncio.gather(sending, answering, return_exceptions=True)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.server is None or self.server[0].at_eof():
+            host, port, tls = self.upstream.host, self.upstream.port, self.upstream.tls
+            self.server = await asyncio.open_connection(host, port, limit=LIMIT, ssl=tls)
+        return self.server
+
+    async def _answer_alone(self, head: Head, answer: Answer) -> bool:
+        if not head.expects:
+            async for _ in body(self.reader, head.request_length()):
+                pass
+        phrase = HTTPStatus(answer.status).phrase
+        lines = [f"{name}: {value}" for name, value in answer.headers.items()]
+        told = Head(f"HTTP/1.1 {answer.status} {phrase}", tuple(lines))
+        told = told.adding(f"Content-Length: {len(answer.body)}")
+        lasting = head.lasting and not head.expects
+        self.writer.write((told if lasting else told.adding("Connection: close")).raw)
+        self.writer.write(b"" if head.method == "HEAD" else answer.body)
+        await self.writer.drain()
+        return lasting
+
+    async def _send(self, head: Head, faults: list[Fault], writer: asyncio.StreamWriter) -> None:
+        """The request's body to the server; where that takes no more, its answer says why."""
+        cut = _one(faults, ResetInRequest)
+        pipe = _Pipe(writer, _one(faults, Slow), cut.after if cut else None)
+        with contextlib.suppress(_Deaf):
+            await pipe.carry(self.reader, head.request_length())
+
+    async def _answer(self, head: Head, faults: list[Fault], first: Head | None = None) -> bool:
+        """The server's answer to the client; whether the connection goes on."""
+        assert self.server is not None
+        reader = self.server[0]
+        told = first or await read_head(reader)
+        while told is not None and told.status < HTTPStatus.OK:
+            self.writer.write(told.raw)
+            told = await read_head(reader)
+        if told is None:
+            raise Broken
+        length = told.answer_length(head.method)
+        if _one(faults, LoseAnswer):
+            async for _ in body(reader, length):
+                pass
+            raise Broken
+        if rewrite := _one(faults, Rewrite):
+            content = rewrite.change(b"".join([part async for _, part in body(reader, length)]))
+            told = told.without("content-length", "transfer-encoding")
+            self.writer.write(told.adding(f"Content-Length: {len(content)}").raw + content)
+            await self.writer.drain()
+            return told.lasting
+        self.writer.write(told.raw)
+        cut = _one(faults, ResetInAnswer)
+        pipe = _Pipe(self.writer, _one(faults, Slow), cut.after if cut else None)
+        await pipe.carry(reader, length)
+        return told.lasting and length != "until closed"
+
+
+@dataclass
+class _Pipe:
+    """Carries bodies to `writer`, slowly and not to their end where that is asked for."""
+
+    writer: asyncio.StreamWriter
+    slow: Slow | None
+    until: int | None
+
+    async def carry(self, reader: asyncio.StreamReader, length: Length) -> None:
+        passed = 0
+        if self.until == 0:
+            raise Broken
+        piece = max(1, min(PIECE, self.slow.bytes_per_s // 20)) if self.slow else PIECE
+        async for wire, content in body(reader, length, piece):
+            if self.slow:
+                await asyncio.sleep(len(wire) / self.slow.bytes_per_s)
+            passed += len(content)
+            cut = self.until is not None and passed >= self.until
+            await self._write(wire[: len(wire) - (passed - (self.until or 0))] if cut else wire)
+            if cut:
+                await asyncio.sleep(0.05)
+                raise Broken
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            self.writer.write(data)
+            await self.writer.drain()
+        except OSError:
+            raise _Deaf from None
+
+
+def _one(faults: list[Fault], kind: type[Kind]) -> Kind | None:
+    return next((fault for fault in faults if isinstance(fault, kind)), None)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close at once, with RST and not with FIN."""
+    held = writer.get_extra_info("socket")
+    if held is not None and held.fileno() >= 0:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

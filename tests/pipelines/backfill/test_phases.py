@@ -1,0 +1,67 @@
+"""A backfill as phases comes to the same as one job, also where workers are lost."""
+
+import os
+from pathlib import Path
+
+from connectors.settings import S3Settings
+from connectors.storage.folder import folder
+from pipelines.backfill.phases import parcels_of, run, work
+from pipelines.backfill.work_items import Parcels
+from runners.backfill.request import job_of, listing_of, wanted_types, with_names
+from runners.config import Config
+from tests.support.lakes import differences
+
+
+class Losing:
+    """Does every item in this process; a worker is lost after `work` did an item but before that
+    was known, for every item that `loses` says."""
+
+    def __init__(self, job, loses) -> None:
+        self.job, self.loses = job, loses
+
+    def __call__(self, phase: str, count: int) -> None:
+        parcels = parcels_of(self.job, phase)
+        for number in range(count):
+            work(self.job, phase, number, parcels.shared())
+            if self.loses(phase, number):
+                for path in Path(parcels.folder.path).rglob(f"{number:09d}"):
+                    os.unlink(path)
+                work(self.job, phase, number, parcels.shared())
+
+
+def phased(fleet: Path, lake: Path, loses=lambda phase, number: False) -> dict:
+    places = (str(fleet / "archive"), str(fleet / "device_binding.csv"), str(lake))
+    job = job_of(*places, str(lake.parent / f"{lake.name}-spool"), wanted_types(None), Config())
+    listing = listing_of(job, None, None)
+    return with_names(run(job, listing.objects, Losing(job, loses)), listing)
+
+
+def test_phases_equal_the_one_job(fleet, whole, tmp_path):
+    ledger = phased(fleet, tmp_path / "lake")
+    assert differences(whole[0], tmp_path / "lake") == []
+    assert ledger == whole[1]
+
+
+def test_items_of_lost_workers_are_done_again_with_the_same_outcome(fleet, whole, tmp_path):
+    ledger = phased(fleet, tmp_path / "lake", lambda phase, number: number % 2 == 0)
+    assert differences(whole[0], tmp_path / "lake") == []
+    assert ledger == whole[1]
+
+
+def test_a_second_run_over_the_same_archive_changes_nothing(fleet, whole, tmp_path):
+    first = phased(fleet, tmp_path / "lake")
+    assert phased(fleet, tmp_path / "lake") == first
+    assert differences(whole[0], tmp_path / "lake") == []
+
+
+def test_items_are_read_one_by_one_and_results_come_in_order(tmp_path):
+    parcels = Parcels(folder(str(tmp_path), S3Settings()))
+    items = [{"name": "x" * number} for number in range(40)]
+    assert parcels.put(iter(items), shared=("all",)) == 40
+    assert [parcels.item(number) for number in (39, 0, 7)] == [items[39], items[0], items[7]]
+    assert parcels.shared() == ("all",)
+    assert not parcels.is_done(3)
+    for number in reversed(range(40)):
+        parcels.keep(number, number)
+    assert parcels.is_done(3)
+    assert list(parcels.results(40)) == list(range(40))

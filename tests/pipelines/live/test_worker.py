@@ -1,0 +1,34 @@
+"""What a worker is connected to is what its job's settings say."""
+
+from __future__ import annotations
+
+import pytest
+
+from connectors.settings import KafkaSettings, S3Settings
+from connectors.storage.folder import folder
+from pipelines.live.spec import Live
+from pipelines.live.worker import World
+from runners.stack.servers.s3 import REGION
+
+BINDINGS = b"""\
+device_no,vehicle_id,valid_from,valid_to,binding_version
+0001,CAR-1,2020-01-01T00:00:00Z,,1
+"""
+
+
+@pytest.fixture
+def settings(s3, monkeypatch):
+    """How the test's S3 server is reached."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return S3Settings(endpoint=s3.address, region=REGION)
+
+
+def test_a_bindings_file_is_read_from_the_s3_of_the_job(s3, settings):
+    s3.make_bucket("worlds")
+    folder("s3://worlds", settings).write("bindings.csv", BINDINGS)
+    live = Live("test", KafkaSettings(), s3=settings, bindings="s3://worlds/bindings.csv")
+    world = World(live)
+    world.bind()
+    _, snapshot = world.now()
+    assert snapshot.bindings.vehicles.to_pylist() == ["CAR-1"]

@@ -1,0 +1,1 @@
+"""Which vehicle a terminal sat in, and what is known of vehicles."""

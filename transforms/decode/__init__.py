@@ -1,0 +1,1 @@
+"""Bytes of messages to uploads: STS JSON, Avro, CSA text."""

@@ -1,0 +1,110 @@
+"""Avro object containers to uploads: a whole block of records in one native call."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+
+import fastavro
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from fastavro.types import Schema
+
+from transforms.decode import avro
+from transforms.decode.decoder import Decoder, Part, avro_uploads, finish
+from transforms.model import raw_messages
+from transforms.model.dead_letters import Outcome, Refusal, dead_letters
+from transforms.model.uploads import Uploads
+
+
+@dataclass(frozen=True)
+class Block:
+    """Records of a container as they lie there, uncompressed, one after another."""
+
+    source: raw_messages.Source
+    first_line: int
+    count: int
+    data: bytes
+    writer: Schema
+
+
+def _placed(block: Block, values: list[bytes]) -> pa.RecordBatch:
+    array = pa.array(values, pa.binary())
+    return raw_messages.from_lines(array, block.source, block.first_line, is_line=False)
+
+
+def _native(block: Block) -> pa.StructArray | None:
+    """All records of the block, or None when its bytes are not exactly `count` datums, or when
+    the bytes of single records are needed to tell them apart."""
+    writer_json = json.dumps(block.writer)
+    if avro.beyond_native(writer_json):
+        return None
+    array = {"type": "array", "items": block.writer}
+    fields = [{"name": "items", "type": array}, {"name": "end", "type": "long"}]
+    schema = json.dumps({"type": "record", "name": "OdographBlock", "fields": fields})
+    end = 0x5DEECE66D
+    parts = [avro.zigzag(block.count), block.data, b"\0", avro.zigzag(end)]
+    items = avro.decode_array(b"".join(parts), schema, block.count, end, writer_json)
+    names = [child.name for child in items.type] if items is not None else []
+    if items is None or "message_id" not in names:
+        return None
+    nameless = pc.equal(items.flatten()[names.index("message_id")], "")
+    return None if pc.any(nameless).as_py() else items
+
+
+def _datums(block: Block) -> tuple[list[bytes], bytes, str]:
+    """The records that can be read one by one, then the rest and what is wrong with it."""
+    stream = io.BytesIO(block.data)
+    schema = fastavro.parse_schema(json.loads(json.dumps(block.writer)))
+    found: list[bytes] = []
+    start = 0
+    for _ in range(block.count):
+        try:
+            fastavro.schemaless_reader(stream, schema, None)
+        except Exception as error:  # fastavro raises whatever the bytes led it into
+            return found, block.data[start:], f"{type(error).__name__}: {error}"
+        found.append(block.data[start : stream.tell()])
+        start = stream.tell()
+    return found, block.data[start:], "bytes left over after the last record"
+
+
+def decode_block(block: Block, decoder: Decoder) -> Outcome[list[Uploads]]:
+    """Uploads of a container block. Where a record cannot be read, the place of the next one is
+    unknown: it and the rest of the block are one dead letter."""
+    writer = block.writer
+    record = writer if isinstance(writer, dict) and writer.get("type") == "record" else {}
+    message_type = avro.message_type_of(record)
+    limit = decoder.bounds.max_dead_letter_bytes
+    if message_type is None:
+        refusal = Refusal(0, "UNKNOWN_TYPE", f"record {record.get('name')} is no message")
+        return Outcome([], dead_letters(_placed(block, [block.data]), [refusal], "DECODE", limit))
+    items = _native(block)
+    if items is not None:
+        placed = _placed(block, [b""] * block.count)
+        whole = avro_uploads(np.arange(block.count), items, placed, message_type, decoder)
+        outcome = finish(*whole, placed, decoder)
+        if not outcome.dead.num_rows:
+            return outcome
+    return _one_by_one(block, message_type, decoder)
+
+
+def _one_by_one(block: Block, message_type: str, decoder: Decoder) -> Outcome[list[Uploads]]:
+    """The same where the bytes of single records are needed."""
+    values, rest, reason = _datums(block)
+    lost = bool(rest) or len(values) < block.count
+    placed = _placed(block, [*values, rest] if lost else values)
+    bodies = avro.Bodies(np.arange(len(values)), values, 0)
+    done: list[tuple[np.ndarray, pa.StructArray]] = []
+    refusals: list[Refusal] = []
+    if values:
+        done, refusals = avro.decode_bodies(bodies, json.dumps(block.writer))
+    parts: list[Part] = []
+    for rows, found in done:
+        part, lacking = avro_uploads(rows, found, placed, message_type, decoder)
+        parts += part
+        refusals += lacking
+    if lost:
+        refusals.append(Refusal(len(values), "BAD_AVRO", reason))
+    return finish(parts, refusals, placed, decoder)

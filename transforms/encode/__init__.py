@@ -1,0 +1,1 @@
+"""Facts and uploads as messages of topics, and back."""

@@ -1,0 +1,1 @@
+"""Telemetry rows, vehicle minutes, and how their parts merge."""

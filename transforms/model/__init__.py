@@ -1,0 +1,1 @@
+"""What stages share: messages, uploads, dead letters, flags, thresholds, Arrow helpers."""

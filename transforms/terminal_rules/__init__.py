@@ -1,0 +1,1 @@
+"""Rules that look at a terminal's uploads together: duplicates, clocks, reports."""

@@ -1,0 +1,1 @@
+"""Rules that look at one upload alone: its samples in order, their values checked."""
