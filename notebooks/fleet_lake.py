@@ -8,8 +8,8 @@ from pathlib import Path
 import duckdb
 
 from connectors.lake.read import duckdb_source
-from connectors.settings import S3Settings
 from connectors.storage.folder import folder as open_folder
+from connectors.storage.settings import S3Settings
 from schemas import MESSAGE_TYPES
 from schemas.arrow import record_schema, telemetry_schema
 

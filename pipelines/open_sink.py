@@ -6,21 +6,22 @@ A store plugs in here: `open_sink` knows its settings class and gives a `contrac
 from __future__ import annotations
 
 from connectors.archive.settings import ArchiveSettings
+from connectors.errors import BadSettings
 from connectors.lake.settings import LakeSettings
-from connectors.settings import BadSettings, named_folder
+from connectors.operations_db.settings import DatabaseSettings
+from connectors.retries import DeliverySettings
 from connectors.sinks.bigquery.settings import BigQuerySettings
 from connectors.sinks.contract import Sink
 from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
 from connectors.sinks.tables import MINUTES, TELEMETRY, Table
 from connectors.sinks.vehicle_state.settings import StateSettings
 from connectors.storage.folder import folder
-from pipelines.live.spec import Live
+from connectors.storage.settings import S3Settings, named_folder
 
 
-def open_sink(live: Live) -> Sink:
-    """The store a job writes rows to; its client's library is imported here. Raises BadSettings
-    where settings lack what the store needs, MissingSecret."""
-    store = live.store
+def open_sink(store: DeliverySettings | None, database: DatabaseSettings) -> Sink:
+    """The store of rows that settings lead to; its client's library is imported here. Raises
+    BadSettings where settings lack what the store needs, MissingSecret."""
     if isinstance(store, BigQuerySettings):
         from connectors.sinks.bigquery.sink import BigQuerySink
 
@@ -32,27 +33,29 @@ def open_sink(live: Live) -> Sink:
     if isinstance(store, StateSettings):
         from connectors.sinks.vehicle_state.sink import StateStore
 
-        return StateStore(store, live.database)
-    raise BadSettings(f"{live.name}: {type(store).__name__} is no store of rows")
+        return StateStore(store, database)
+    raise BadSettings(f"{type(store).__name__} is no store of rows")
 
 
-def tables_of(live: Live) -> tuple[Table, ...]:
-    """The tables a job's store keeps; the state of vehicles is made of telemetry alone."""
+def tables_of(store: DeliverySettings | None) -> tuple[Table, ...]:
+    """The tables a store keeps; the state of vehicles is made of telemetry alone."""
     telemetry = tuple(TELEMETRY.values())
-    return telemetry if isinstance(live.store, StateSettings) else (*telemetry, MINUTES)
+    return telemetry if isinstance(store, StateSettings) else (*telemetry, MINUTES)
 
 
-def check_store(live: Live) -> None:
-    """Reach the store a job writes to, and make what it needs there. Raises BadSettings,
+def check_store(
+    name: str, store: DeliverySettings | None, database: DatabaseSettings, s3: S3Settings
+) -> None:
+    """Reach the store of the sink `name`, and make what it needs there. Raises BadSettings,
     MissingSecret, DependencyFailed."""
-    if live.store is None:
+    if store is None:
         return
-    if isinstance(live.store, ArchiveSettings | LakeSettings):
-        place = named_folder(live.name.removeprefix("sink-"), live.store.folder)
-        folder(place, live.s3).reach()
+    if isinstance(store, ArchiveSettings | LakeSettings):
+        place = named_folder(name, store.folder)
+        folder(place, s3).reach()
         return
-    sink = open_sink(live)
+    sink = open_sink(store, database)
     try:
-        sink.prepare(tables_of(live))
+        sink.prepare(tables_of(store))
     finally:
         sink.close()

@@ -18,27 +18,17 @@ from pydantic import (
 )
 
 from connectors.archive.settings import ArchiveSettings
+from connectors.errors import BadConfig
+from connectors.kafka.settings import KafkaSettings, TopicSettings
 from connectors.lake.settings import LakeSettings
-from connectors.settings import (
-    DatabaseSettings,
-    DeliverySettings,
-    KafkaSettings,
-    RegistrySettings,
-    S3Settings,
-    TopicSettings,
-)
+from connectors.operations_db.settings import DatabaseSettings
+from connectors.retries import DeliverySettings
+from connectors.schema_registry.settings import RegistrySettings
 from connectors.sinks.bigquery.settings import BigQuerySettings
 from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
 from connectors.sinks.vehicle_state.settings import StateSettings
+from connectors.storage.settings import S3Settings
 from transforms.model.thresholds import Rules
-
-
-class BadConfig(Exception):
-    """A setting that is not understood: names file, key, value and what was expected."""
-
-
-class BadArguments(Exception):
-    """An argument that cannot be meant: names it, its value and what to do."""
 
 
 class S3Config(BaseModel):

@@ -9,8 +9,8 @@ import pyarrow as pa
 from connectors.archive.read import list_objects, read_object
 from connectors.lake.write import TableWriter
 from connectors.operations_db.bindings_file import load_bindings
-from connectors.settings import S3Settings
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from pipelines.backfill.spec import SchemaDirectory
 from schemas import MESSAGE_TYPES
 from transforms.decode.decoder import Decoder

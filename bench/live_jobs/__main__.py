@@ -22,11 +22,11 @@ from bench import report
 from bench.live_jobs import latency, sql, table
 from bench.live_jobs.contenders import CONTENDERS, Bench, quix_python
 from bench.live_jobs.uploads import KINDS, START_MS, binding_rows, rounds, terminals
+from connectors.errors import BadArguments, DependencyFailed
 from connectors.kafka.client import client_properties
 from connectors.schema_registry.lookup import ids
-from connectors.settings import DependencyFailed
 from runners.artefacts.fetch import default_cache
-from runners.config import BadArguments, Config, load_config
+from runners.config import Config, load_config
 from runners.simulation.kafka import feed
 from runners.stack.catalogue import Choice, Server, free_ports
 from runners.stack.stack import down, up

@@ -18,15 +18,16 @@ from bench.live_jobs import sql
 from bench.live_jobs.rows import without_logical_types
 from bench.live_jobs.uploads import Kind
 from bench.live_jobs.watch import Cost, Pace, Point, Source, busy, follow, hot, pace
+from connectors.errors import DependencyFailed
 from connectors.schema_registry.lookup import ids
-from connectors.settings import DependencyFailed
 from runners.artefacts.fetch import default_cache, kept, maven_jars
 from runners.config import Config, StreamConfig
 from runners.flink.client import client, told
+from runners.flink.environment import flink_python
 from runners.flink.live_job import Plan
 from runners.flink.rest import Cluster
 from runners.flink.submit import submit
-from runners.stack.servers.flink import Flink, flink_python
+from runners.stack.servers.flink import Flink
 from schemas import load
 
 HERE = Path(__file__).parent

@@ -26,10 +26,10 @@ from bench.live_jobs.watch import Cost
 from connectors.kafka.client import client_properties, end_offsets
 from connectors.schema_registry.lookup import ids
 from runners.config import load_config
+from runners.flink.environment import flink_python
 from runners.flink.live_job import Plan
 from runners.flink.rest import Cluster
 from runners.flink.submit import submit
-from runners.stack.servers.flink import flink_python
 from schemas import load
 
 SLOW_S = 40.0

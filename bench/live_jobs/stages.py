@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from bench.live_jobs.uploads import KINDS, START_MS, Kind, binding_rows, encoded, terminals
+from connectors.kafka.settings import KafkaSettings
 from connectors.operations_db.refresh import Snapshot
-from connectors.settings import KafkaSettings
 from pipelines.live.flink.arrow_blocks import parcel, read_block
 from pipelines.live.kafka_records import DEVICE_RECORD, OUT_RECORD
 from pipelines.live.spec import Live

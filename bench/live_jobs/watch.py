@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import psutil
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from runners.flink.rest import Cluster
 from runners.stack.servers.flink import Flink
 

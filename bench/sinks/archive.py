@@ -22,9 +22,9 @@ from rich.table import Table
 from connectors.archive.settings import ArchiveSettings
 from connectors.archive.write import ArchiveWriter
 from connectors.archive.write_object import CACHE_BYTES, Cache, Objects
-from connectors.settings import S3Settings
 from connectors.storage import s3
 from connectors.storage.folder import Folder, folder
+from connectors.storage.settings import S3Settings
 from runners.stack.processes import free_port
 from runners.stack.servers.s3 import REGION, S3
 from tests.support.servers import CACHE, running, server_folder

@@ -32,20 +32,21 @@ from bench.live_jobs import contenders, sql
 from bench.live_jobs.uploads import KINDS, Kind
 from bench.live_jobs.watch import Cost, Source
 from connectors.archive.offset_blocks import SCHEME, list_blocks, spans_between
+from connectors.errors import DependencyFailed
 from connectors.kafka.bounded_read import read_range
 from connectors.kafka.client import begin_offsets, end_offsets
 from connectors.lake.settings import LakeSettings
 from connectors.operations_db.bindings_file import load_bindings
 from connectors.schema_registry.lookup import RegistrySchemas
-from connectors.settings import DependencyFailed, S3Settings
+from connectors.storage.settings import S3Settings
 from pipelines.backfill.spec import Job
 from pipelines.live.lake_sink.write_block import Core, write_block
 from runners.artefacts.fetch import default_cache, kept, maven_jars
 from runners.config import SinksConfig
+from runners.flink.environment import flink_python
 from runners.flink.live_job import Plan
 from runners.flink.submit import submit
 from runners.stack.catalogue import Choice, free_ports
-from runners.stack.servers.flink import flink_python
 from runners.stack.stack import down, up
 from schemas import load
 from transforms.decode.decoder import Decoder

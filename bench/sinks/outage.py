@@ -24,16 +24,16 @@ from rich.table import Table
 from bench.live_jobs import __main__ as live
 from bench.live_jobs.contenders import Bench, end
 from bench.live_jobs.watch import Cost
+from connectors.errors import DependencyFailed
 from connectors.kafka.client import end_offsets
 from connectors.kafka.lag import committed
-from connectors.settings import DependencyFailed
 from pipelines.live.spec import Live
 from runners.artefacts.fetch import default_cache
 from runners.config import load_config
+from runners.flink.environment import flink_python
 from runners.flink.live_job import Plan
 from runners.flink.submit import submit
 from runners.stack.catalogue import Choice, free_ports
-from runners.stack.servers.flink import flink_python
 from runners.stack.stack import down, up
 
 STORES = {

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench import report
-from connectors.settings import DatabaseSettings
+from connectors.operations_db.settings import DatabaseSettings
 from connectors.sinks.tables import TELEMETRY, Table
 from connectors.sinks.vehicle_state.arrays import postgres_array, takes_arrays
 from connectors.sinks.vehicle_state.columns import KINDS

@@ -12,43 +12,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.archive.read import ArchiveObject, parse_name
+from connectors.archive.names import (
+    BLOCK,
+    ArchiveObject,
+    Block,
+    arrival_hours,
+    object_name,
+    parse_name,
+)
+from connectors.errors import BadSettings
 from connectors.kafka.bounded_read import read_range
 from connectors.kafka.client import Partition, begin_offsets, end_offsets, offsets_at
-from connectors.lake.write import local_hours
-from connectors.settings import BadSettings, KafkaSettings
+from connectors.kafka.settings import KafkaSettings
 from schemas.arrow import UTC_MS
 from transforms.model import raw_messages
 from transforms.model.arrow_numpy import filled_int64
 
-BLOCK = 20_000
-"""Offsets of one object; a block begins at a multiple."""
-
 BATCH_RECORDS, BATCH_BYTES = 16_384, 8 << 20
 SCHEME = "kafka://"
-LAST_MS = 253_370_764_800_000
-"""1 January 9999: a time stamp beyond it has no hour in a calendar."""
 
 _RANGE = re.compile(
     r"(?P<topic>[^:=]+):(?P<partition>\d{1,9})=(?P<first>\d{1,18})\.\.(?P<last>\d{1,18})"
 )
-
-
-@dataclass(frozen=True)
-class Block:
-    """Offsets [start, end) of a partition. `first_offset` stands in the names of its objects: the
-    block's first one, a later one where the lake already has what Kafka no longer holds."""
-
-    topic: str
-    partition: int
-    start: int
-    end: int
-    first_offset: int
-
-    @property
-    def name(self) -> str:
-        """How a person names it."""
-        return f"{self.topic}/{self.partition}/{self.first_offset}"
 
 
 @dataclass(frozen=True)
@@ -169,11 +154,6 @@ def cut(
             yield cutters[hour].one, part
 
 
-def arrival_hours(stamp_ms: np.ndarray, zone: str) -> np.ndarray:
-    """int64 yyyyMMddHH, shape (records,), of records with these time stamps."""
-    return local_hours(np.clip(stamp_ms, 0, LAST_MS), zone)
-
-
 class _Cutter:
     """Cuts the messages of an object into batches of at most so many records and, unless one
     alone is larger, bytes; a batch goes out once it is known to be full."""
@@ -227,11 +207,3 @@ class _Cutter:
 def _sizes(batch: pa.RecordBatch) -> np.ndarray:
     """int64 of shape (rows,): bytes of the messages."""
     return filled_int64(pc.binary_length(batch.column("value")), 0)
-
-
-def object_name(block: Block, hour: int) -> str:
-    """Path below topics/ of what arrived in local `hour` (yyyyMMddHH) of a block."""
-    text = f"{hour:010d}"
-    folder = f"{text[:4]}/{text[4:6]}/{text[6:8]}/{text[8:]}"
-    name = f"{block.topic}+{block.partition}+{block.first_offset:010d}.parquet"
-    return f"{block.topic}/{folder}/{name}"

@@ -4,18 +4,17 @@ CSA text, Avro containers and Odograph's own Parquet of exact bytes."""
 from __future__ import annotations
 
 import io
-import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
 import fastavro
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from connectors.archive.names import ArchiveObject, BrokenObject, parse_name
 from connectors.storage.folder import Folder, failing
 from schemas import MESSAGE_TYPES
 from schemas.arrow import UTC_MS
@@ -26,78 +25,6 @@ BLOCK_BYTES = 8 << 20
 CHUNK_BYTES = 1 << 20
 PARQUET_ROWS = 16_384
 MAX_EXPANDED_BYTES = 16 << 30
-TEXT = ("json.gz", "json", "csa.gz", "csa", "txt.gz", "txt")
-EXTENSIONS = (*TEXT, "avro", "parquet")
-_NAME = re.compile(
-    r"(?P<folder>[^/]+)/(?:year=)?(?P<Y>\d{4})/(?:month=)?(?P<m>\d\d)/(?:day=)?(?P<d>\d\d)/"
-    r"(?:hour=)?(?P<H>\d\d)/(?P<topic>[^/+]+)\+(?P<partition>\d{1,9})\+(?P<offset>\d{1,19})"
-    r"\.(?P<extension>[a-z]+(?:\.gz)?)"
-)
-
-
-class BrokenObject(Exception):
-    """An archive object that cannot be read, or not to its end."""
-
-
-@dataclass(frozen=True)
-class ArchiveObject:
-    """One object: `name` is its path below `topics/`, `hour` its arrival hour (yyyyMMddHH in the
-    fleet's zone) and `hour_ms` the same instant in epoch ms."""
-
-    name: str
-    topic: str
-    partition: int
-    first_offset: str
-    extension: str
-    hour: str
-    hour_ms: int
-
-    @property
-    def block(self) -> str:
-        """The part of a lake object's name that says which archive object it came from."""
-        suffix = "" if self.extension == "json.gz" else "-" + self.extension.replace(".", "-")
-        return f"{self.hour}-{self.first_offset}{suffix}"
-
-    @property
-    def lake_name(self) -> str:
-        """Name of the lake objects written from this object."""
-        return f"{self.stem}.parquet"
-
-    @property
-    def stem(self) -> str:
-        """The same without an ending."""
-        return f"{self.topic}+{self.partition}+{self.block}"
-
-    @property
-    def source(self) -> raw_messages.Source:
-        """Where its lines come from."""
-        return raw_messages.Source(self.topic, self.partition, self.name, self.hour_ms)
-
-
-def parse_name(name: str, zone: str) -> ArchiveObject:
-    """The object of this name below `topics/`. Raises BrokenObject for any other name."""
-    match = _NAME.fullmatch(name)
-    if match is None or match["extension"] not in EXTENSIONS:
-        raise BrokenObject(
-            "the name is not topic/YYYY/MM/dd/HH/topic+partition+offset.<one of "
-            f"{', '.join(EXTENSIONS)}>"
-        )
-    if match["folder"] != match["topic"]:
-        raise BrokenObject(f"topic {match['topic']} lies in the folder of {match['folder']}")
-    year, month, day, hour = (int(match[part]) for part in "YmdH")
-    try:
-        local = datetime(year, month, day, hour, tzinfo=ZoneInfo(zone))
-    except ValueError as error:
-        raise BrokenObject(f"the folder is no hour: {error}") from None
-    return ArchiveObject(
-        name,
-        match["topic"],
-        int(match["partition"]),
-        match["offset"],
-        match["extension"],
-        local.strftime("%Y%m%d%H"),
-        round(local.astimezone(UTC).timestamp() * 1000),
-    )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import PositiveInt, model_validator
 
-from connectors.settings import DeliverySettings
+from connectors.retries import DeliverySettings
 
 
 class ArchiveSettings(DeliverySettings):

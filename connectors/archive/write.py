@@ -15,8 +15,9 @@ from connectors.archive.parquet import SCHEMA
 from connectors.archive.settings import ArchiveSettings
 from connectors.archive.write_object import CACHE_BYTES, Cache, Objects
 from connectors.archive.write_partition import KafkaSource, PartitionWriter, Source
-from connectors.settings import KafkaSettings, S3Settings, named_folder
+from connectors.kafka.settings import KafkaSettings
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings, named_folder
 from transforms.model.arrow_numpy import filled_int64, ranks, single
 
 OLD_FOLDER = "old"

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from connectors.archive.parquet import MissingRecords, OtherRecords, joined, old_lines
 from connectors.archive.progress import Interference
-from connectors.settings import DeliverySettings, DependencyFailed
-from connectors.sinks.contract import Passing, patiently
+from connectors.errors import DependencyFailed
+from connectors.retries import DeliverySettings, Passing, patiently
 from connectors.storage.folder import Changed, Folder
 
 CACHE_BYTES = 64 << 20

@@ -13,15 +13,17 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from connectors.archive import offset_blocks
+from connectors.archive import names
 from connectors.archive.parquet import SCHEMA
 from connectors.archive.progress import Interference, Mark, Progress
 from connectors.archive.write_object import Objects, Patience
+from connectors.errors import DependencyFailed
 from connectors.kafka.bounded_read import OffsetsGone, read_range
 from connectors.kafka.client import begin_offsets
-from connectors.lake.write import local_hours
-from connectors.settings import DeliverySettings, DependencyFailed, KafkaSettings
+from connectors.kafka.settings import KafkaSettings
+from connectors.retries import DeliverySettings
 from transforms.model.arrow_numpy import filled_int64
+from transforms.model.fleet_hours import local_hours
 
 _LOG = logging.getLogger(__name__)
 
@@ -120,7 +122,7 @@ class PartitionWriter:
         known = self._mark.progress
         if known:
             return known.end
-        begin = first // offset_blocks.BLOCK * offset_blocks.BLOCK
+        begin = first // names.BLOCK * names.BLOCK
         if begin < first:
             begin = min(first, max(begin, self._source.begin(self._topic, self._partition)))
         self._move(begin, begin, patience)
@@ -137,7 +139,7 @@ class PartitionWriter:
         held = self._source.begin(self._topic, self._partition)
         if start < held:
             return self._pass_over(start, min(held, first), patience)
-        end = min(first, (start // offset_blocks.BLOCK + 1) * offset_blocks.BLOCK)
+        end = min(first, (start // names.BLOCK + 1) * names.BLOCK)
         try:
             rows = self._read(start, end)
         except OffsetsGone:
@@ -167,13 +169,11 @@ class PartitionWriter:
             patience(functools.partial(self._objects.join, name, part, due, patience.tally))
 
     def _by_object(self, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-        starts = filled_int64(rows["offset"], 0) // offset_blocks.BLOCK * offset_blocks.BLOCK
-        stamps = np.clip(filled_int64(rows["timestamp"], 0), 0, offset_blocks.LAST_MS)
+        starts = filled_int64(rows["offset"], 0) // names.BLOCK * names.BLOCK
+        stamps = np.clip(filled_int64(rows["timestamp"], 0), 0, names.LAST_MS)
         hours = local_hours(stamps, self._zone)
         for start in np.unique(starts).tolist():
             for hour in np.unique(hours[starts == start]).tolist():
-                block = offset_blocks.Block(
-                    self._topic, self._partition, start, start + offset_blocks.BLOCK, start
-                )
+                block = names.Block(self._topic, self._partition, start, start + names.BLOCK, start)
                 chosen = pa.array((starts == start) & (hours == hour))
-                yield offset_blocks.object_name(block, hour), rows.filter(chosen)
+                yield names.object_name(block, hour), rows.filter(chosen)

@@ -22,6 +22,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from connectors.errors import BadSettings, DependencyFailed
 from connectors.kafka.client import (
     READ_COMMITTED,
     REQUEST_S,
@@ -31,7 +32,7 @@ from connectors.kafka.client import (
     consumer,
     failure,
 )
-from connectors.settings import BadSettings, DependencyFailed, KafkaSettings
+from connectors.kafka.settings import KafkaSettings
 from schemas.arrow import UTC_MS
 from transforms.model.raw_messages import SCHEMA, constant
 

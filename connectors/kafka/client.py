@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from connectors.settings import BadSettings, DependencyFailed, KafkaSettings, secret
+from connectors.errors import BadSettings, DependencyFailed
+from connectors.kafka.settings import KafkaSettings
+from connectors.settings import secret
 
 REQUEST_S = 15.0
 READ_COMMITTED, READ_UNCOMMITTED = "read_committed", "read_uncommitted"

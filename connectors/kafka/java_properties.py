@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from connectors.errors import BadSettings
 from connectors.kafka.client import client_properties
-from connectors.settings import BadSettings, KafkaSettings
+from connectors.kafka.settings import KafkaSettings
 
 SAME = frozenset(
     {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
+from connectors.errors import DependencyFailed
 from connectors.kafka.client import (
     READ_COMMITTED,
     REQUEST_S,
@@ -20,7 +21,7 @@ from connectors.kafka.client import (
     end_offsets,
     failure,
 )
-from connectors.settings import DependencyFailed, KafkaSettings
+from connectors.kafka.settings import KafkaSettings
 
 FIRST_S = 30.0
 _MOVING = {

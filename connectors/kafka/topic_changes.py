@@ -20,9 +20,10 @@ from confluent_kafka.admin import (
     TopicMetadata,
 )
 
+from connectors.errors import BadSettings, DependencyFailed
 from connectors.kafka.client import REQUEST_S, Troubles, admin, asking, bootstrap
+from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import Topic
-from connectors.settings import BadSettings, DependencyFailed, KafkaSettings
 
 SHOWN_AFTER_S = 0.2
 CREATE, ALTER, BY_HAND = "create", "alter", "by hand"

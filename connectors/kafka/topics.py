@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from connectors.settings import TopicSettings
+from connectors.kafka.settings import TopicSettings
 from schemas import MESSAGE_TYPES
 
 MINUTES, DEAD_LETTERS, UNBOUND, LATE = "vehicle-minutes", "dead-letters", "unbound", "late"

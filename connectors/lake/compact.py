@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from connectors.lake.merged_objects import SOURCE, Hour, held, let_go, merged_name, schema_of
+from connectors.lake.merged_objects import SOURCE, Hour, held, let_go, schema_of
+from connectors.lake.names import merged_name
 from connectors.lake.write import aligned, parquet_writer
 from connectors.storage.folder import Changed, Folder, unless_changed
 

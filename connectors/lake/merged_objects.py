@@ -7,7 +7,6 @@ merged object do not (ADR 0012).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from connectors.archive.read import parse_name
+from connectors.lake.names import is_merged, lake_name
 from connectors.lake.write import parquet_writer
 from connectors.storage.folder import Folder
 from schemas import MESSAGE_TYPES
@@ -28,29 +27,12 @@ SOURCE = {
 }
 """Tables whose objects are merged, and the column that says which archive object a row is of."""
 
-_MERGED = re.compile(r"merged-(\d{4})\.parquet")
-
-
-def merged_name(number: int) -> str:
-    """Name of an hour's merged object; only the last one may still grow."""
-    return f"merged-{number:04d}.parquet"
-
-
-def is_merged(name: str) -> bool:
-    """Whether an object is a merged one; `name` may have folders before it."""
-    return _MERGED.fullmatch(name.rpartition("/")[2]) is not None
-
 
 def schema_of(table: str) -> pa.Schema:
     """Columns of a table that is merged, texts that repeat as dictionaries."""
     if table == "dead_letters":
         return record_schema("dead_letter")
     return rows_schema(table.removeprefix("telemetry_"))
-
-
-def lake_name(archive_object: str) -> str:
-    """Name of the lake objects of an archive object."""
-    return parse_name(archive_object, "UTC").lake_name
 
 
 def held(table: str, merged: pq.ParquetFile) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import PositiveInt
 
-from connectors.settings import DeliverySettings
+from connectors.retries import DeliverySettings
 
 
 class LakeSettings(DeliverySettings):

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from connectors.lake.write import TableWriter, hour_folder
+from connectors.lake.names import hour_folder
+from connectors.lake.write import TableWriter
 from connectors.storage.folder import Folder
 from transforms.facts.vehicle_minutes import PARTIALS
 from transforms.model.arrow_numpy import single

@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from connectors.lake.names import hour_folder
 from connectors.storage.folder import Commit, Folder, failing
+from transforms.model.fleet_hours import local_hours
 
-QUARTER_MS = 900_000
 MOST_OPEN = 16
 """Files that one writer has open, of the thousand that a process usually may: a block of messages
 has a writer for each hour in which some arrived."""
 INDEXED = frozenset({"event_time", "device_no", "vehicle_id", "minute"})
-
-
-@functools.lru_cache(maxsize=65_536)
-def _local_hour(quarter: int, zone: str) -> int:
-    instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=quarter * QUARTER_MS)
-    local = instant.astimezone(ZoneInfo(zone))
-    return ((local.year * 100 + local.month) * 100 + local.day) * 100 + local.hour
-
-
-def local_hours(event_ms: np.ndarray, zone: str) -> np.ndarray:
-    """int64 yyyyMMddHH of the calendar in `zone`, shape (rows,). Epoch ms of years 1 to 9999."""
-    quarters, inverse = np.unique(event_ms // QUARTER_MS, return_inverse=True)
-    hours = np.array([_local_hour(int(quarter), zone) for quarter in quarters], np.int64)
-    return hours[inverse]
-
-
-def hour_folder(hour: int) -> str:
-    """`date=YYYY-MM-DD/hour=HH` of yyyyMMddHH."""
-    text = f"{hour:010d}"
-    return f"date={text[:4]}-{text[4:6]}-{text[6:8]}/hour={text[8:]}"
 
 
 class Writer(Protocol):

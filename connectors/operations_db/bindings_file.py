@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from connectors.settings import BadSettings, DependencyFailed, S3Settings
+from connectors.errors import BadSettings, DependencyFailed
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from transforms.bindings.bindings import SCHEMA, Bindings
 from transforms.model.known_terminals import KnownTerminals
 

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from psycopg import conninfo, pq
 
-from connectors.settings import DatabaseSettings, DependencyFailed, secret
+from connectors.errors import DependencyFailed
+from connectors.operations_db.settings import DatabaseSettings
+from connectors.settings import secret
 from transforms.bindings import vehicles
 from transforms.bindings.bindings import SCHEMA as BINDINGS
 

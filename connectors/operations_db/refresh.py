@@ -17,9 +17,11 @@ from typing import Any, Protocol
 import psycopg
 import tenacity
 
+from connectors.errors import DependencyFailed, MissingSecret
 from connectors.operations_db import read
 from connectors.operations_db.bindings_file import load_bindings
-from connectors.settings import DatabaseSettings, DependencyFailed, MissingSecret, S3Settings
+from connectors.operations_db.settings import DatabaseSettings
+from connectors.storage.settings import S3Settings
 from transforms.bindings.bindings import Bindings
 from transforms.bindings.vehicles import Vehicles
 from transforms.model.known_terminals import KnownTerminals

@@ -16,7 +16,7 @@ import pyarrow.csv as pa_csv
 
 from connectors.operations_db.bindings_file import BadBindings
 from connectors.operations_db.read import connect, failing
-from connectors.settings import DatabaseSettings
+from connectors.operations_db.settings import DatabaseSettings
 from transforms.bindings.bindings import AMBIGUOUS, SCHEMA, Bindings
 
 ROWS_A_BLOCK = 50_000

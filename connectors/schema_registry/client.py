@@ -13,7 +13,9 @@ import requests
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_exponential_jitter
 
-from connectors.settings import BadSettings, DependencyFailed, RegistrySettings, secret
+from connectors.errors import BadSettings, DependencyFailed
+from connectors.schema_registry.settings import RegistrySettings
+from connectors.settings import secret
 
 CONNECT_S, READ_S, WHOLE_S = 5.0, 10.0, 30.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0

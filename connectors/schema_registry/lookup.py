@@ -17,10 +17,12 @@ from typing import Any
 
 import fastavro
 
+from connectors.errors import DependencyFailed
 from connectors.kafka.topics import SCHEMA_OF
 from connectors.schema_registry.client import Missing, RegistryClient
-from connectors.settings import DependencyFailed, RegistrySettings, S3Settings
+from connectors.schema_registry.settings import RegistrySettings
 from connectors.storage.folder import Folder, folder
+from connectors.storage.settings import S3Settings
 from schemas import load
 
 BELIEVE_AFTER_S = 1.0

@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 from connectors.kafka.topics import SCHEMA_OF
 from connectors.schema_registry.client import Missing, Refused, RegistryClient
 from connectors.schema_registry.lookup import subject_of
-from connectors.settings import RegistrySettings
+from connectors.schema_registry.settings import RegistrySettings
 from schemas import AVRO_DIRECTORY
 from schemas.evolution import Problem, check
 from schemas.lint import lint_directory

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg import sql
 
+from connectors.errors import DependencyFailed
 from connectors.lake.read import TABLES as LAKE_TABLES
 from connectors.lake.read import parts
-from connectors.settings import DatabaseSettings, DependencyFailed
+from connectors.operations_db.settings import DatabaseSettings
+from connectors.retries import patiently
 from connectors.sinks.bigquery.settings import BigQuerySettings
-from connectors.sinks.contract import patiently
 from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
 from connectors.sinks.tables import TABLES
 from connectors.sinks.vehicle_state.settings import StateSettings

@@ -21,9 +21,10 @@ from typing import IO, Protocol, TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
-from connectors.settings import DependencyFailed, S3Settings
+from connectors.errors import DependencyFailed
 from connectors.storage import local, s3
 from connectors.storage.s3 import ANY_VERSION, ATTEMPTS, Changed
+from connectors.storage.settings import S3Settings
 
 PARALLEL = 16
 IN_MEMORY_BYTES = 1 << 20

@@ -18,7 +18,7 @@ from botocore.session import Session
 from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
-    from connectors.settings import S3Settings
+    from connectors.storage.settings import S3Settings
 
 ATTEMPTS = 4
 CONNECTIONS = 32

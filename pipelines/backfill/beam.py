@@ -13,8 +13,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from connectors.archive.offset_blocks import Block
-from connectors.archive.read import ArchiveObject
+from connectors.archive.names import ArchiveObject, Block
 from connectors.lake.compact import take_out
 from pipelines.backfill import ledger as ledgers
 from pipelines.backfill.beam_coder import BatchCoder as BatchCoder

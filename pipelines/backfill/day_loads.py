@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from connectors.settings import DeliverySettings
+from connectors.retries import DeliverySettings
 from connectors.sinks.bigquery.settings import BigQuerySettings
 from connectors.sinks.tables import Table
 from connectors.storage.folder import Folder

@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from connectors.lake.merged_objects import SOURCE, is_merged
+from connectors.lake.merged_objects import SOURCE
+from connectors.lake.names import is_merged
 from connectors.lake.write import TableWriter
-from connectors.settings import DeliverySettings
+from connectors.retries import DeliverySettings
 from connectors.sinks.contract import Sink
 from connectors.sinks.tables import MINUTES, TABLES, Table, revision
 from pipelines.backfill.day_load_dead_letters import tell
 from pipelines.backfill.day_loads import Files, Load, put_by, takes_days, waiting
 from pipelines.backfill.spec import Job
-from pipelines.live.spec import Live
 from pipelines.open_sink import open_sink, tables_of
 from pipelines.row_revisions import gone_rows, revised
 from schemas.arrow import UTC_MS
@@ -47,12 +47,11 @@ _lock = threading.Lock()
 
 def sink_of(job: Job, store: DeliverySettings) -> Opened:
     """A store of a job, opened once a process."""
-    live = Live("backfill", job.kafka, database=job.database, s3=job.settings, store=store)
-    tables = tables_of(live)
-    name = repr(live)
+    tables = tables_of(store)
+    name = repr((store, job.database))
     with _lock:
         if name not in _opened:
-            sink = open_sink(live)
+            sink = open_sink(store, job.database)
             sink.prepare(tables)
             _opened[name] = Opened(sink, frozenset(table.name for table in tables))
     return _opened[name]

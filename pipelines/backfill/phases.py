@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from connectors.archive.read import ArchiveObject
+from connectors.archive.names import ArchiveObject
 from connectors.lake.compact import take_out
 from pipelines.backfill import ledger
 from pipelines.backfill.day_loads import Load, loads

@@ -3,26 +3,25 @@ samples wait in the spool, its register rows and dead letters are stored."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.archive.offset_blocks import Block, read_block
-from connectors.archive.read import ArchiveObject, BrokenObject, read_object
+from connectors.archive.names import ArchiveObject, Block, BrokenObject
+from connectors.archive.offset_blocks import read_block
+from connectors.archive.read import read_object
 from connectors.lake.write import TableWriter
 from pipelines.backfill.spec import Job, Scanned
+from pipelines.backfill.spool import Spool
 from schemas import MESSAGE_TYPES
 from transforms.decode.avro_container import Block as Container
 from transforms.decode.avro_container import decode_block
 from transforms.decode.decoder import decode
-from transforms.facts.telemetry import Prepared, prepare
+from transforms.facts.telemetry import prepare
 from transforms.model.uploads import Uploads, concat_uploads
 from transforms.terminal_rules.upload_summary import enroll
 
@@ -126,56 +125,3 @@ def by_type(parts: Iterable[Uploads]) -> list[Uploads]:
     for part in parts:
         groups[part.message_type].append(part)
     return [concat_uploads(groups[name]) for name in sorted(groups)]
-
-
-@dataclass
-class Spool:
-    """Prepared uploads of one object between scan and settle, as Arrow IPC."""
-
-    job: Job
-    one: ArchiveObject
-    parts: int = 0
-
-    @property
-    def _stem(self) -> str:
-        return hashlib.sha256(self.one.name.encode()).hexdigest()[:24]
-
-    def put(self, prepared: Prepared) -> None:
-        """Append a batch."""
-        uploads = prepared.uploads
-        head = uploads.head.append_column("dropped", pa.array(prepared.dropped))
-        rows = uploads.rows.append_column("sample_idx", pa.array(prepared.sample_idx))
-        rows = rows.append_column("step_m", pa.array(prepared.step_m))
-        name = f"{self._stem}/{self.parts:06d}-{uploads.message_type}"
-        self.parts += 1
-        with self.job.scratch.whole(name) as stream:
-            for batch in (head, rows):
-                with pa.ipc.new_stream(stream, batch.schema) as writer:
-                    writer.write_batch(batch)
-
-    def take(self) -> Iterator[Prepared]:
-        """The batches in order."""
-        folder = self.job.scratch.child(self._stem)
-        for name, _ in folder.names():
-            stream = pa.BufferReader(folder.read(name))
-            head, rows = _next_batch(stream), _next_batch(stream)
-            sample_idx, step_m = np.asarray(rows.column(-2)), np.asarray(rows.column(-1))
-            message_type = name.partition("-")[2]
-            uploads = Uploads(message_type, _without(head, 1), _without(rows, 2))
-            yield Prepared(uploads, sample_idx, step_m, np.asarray(head.column("dropped")))
-
-    def drop(self) -> None:
-        """Delete what waited."""
-        self.job.scratch.child(self._stem).clear()
-
-
-def _next_batch(stream: pa.NativeFile) -> pa.RecordBatch:
-    """The one batch of the next Arrow stream in a file of several."""
-    with pa.ipc.open_stream(stream) as reader:
-        batch = reader.read_next_batch()
-        reader.read_all()
-    return batch
-
-
-def _without(batch: pa.RecordBatch, last: int) -> pa.RecordBatch:
-    return batch.select(batch.schema.names[:-last])

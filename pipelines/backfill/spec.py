@@ -6,20 +6,18 @@ import functools
 from dataclasses import dataclass, field
 from typing import Any
 
-from connectors.archive.offset_blocks import BLOCK, SCHEME
-from connectors.archive.read import ArchiveObject
+from connectors.archive.names import BLOCK, ArchiveObject
+from connectors.archive.offset_blocks import SCHEME
+from connectors.errors import DependencyFailed
+from connectors.kafka.settings import KafkaSettings
 from connectors.lake.state import State
 from connectors.operations_db.bindings_file import Terminals, load_bindings
+from connectors.operations_db.settings import DatabaseSettings
+from connectors.retries import DeliverySettings
 from connectors.schema_registry.lookup import RegistrySchemas, usable
-from connectors.settings import (
-    DatabaseSettings,
-    DeliverySettings,
-    DependencyFailed,
-    KafkaSettings,
-    RegistrySettings,
-    S3Settings,
-)
+from connectors.schema_registry.settings import RegistrySettings
 from connectors.storage.folder import Folder, folder
+from connectors.storage.settings import S3Settings
 from schemas import MESSAGE_TYPES
 from transforms.decode.avro import WriterSchemas
 from transforms.decode.decoder import Decoder

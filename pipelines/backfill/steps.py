@@ -15,17 +15,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
-from connectors.archive.offset_blocks import Block
-from connectors.archive.read import ArchiveObject, parse_name
+from connectors.archive.names import ArchiveObject, Block, parse_name
 from connectors.kafka.client import begin_offsets
+from connectors.lake.names import object_of
 from connectors.lake.state import BUCKETS, ObjectRecord
 from connectors.lake.write import TableWriter, rewrite
 from connectors.sinks.tables import TELEMETRY
 from pipelines.backfill.deliver_rows import Delivery, deliver_hour, refused_name, rows_before
 from pipelines.backfill.object_records import STATE, begin, by_line, finish, places_of
-from pipelines.backfill.read import Spool, scan
+from pipelines.backfill.read import scan
 from pipelines.backfill.spec import Job, Scanned
-from pipelines.live.lake_sink.write_hour import object_of
+from pipelines.backfill.spool import Spool
 from transforms.facts.telemetry import settle
 from transforms.facts.vehicle_minutes import merge
 from transforms.model.arrow_numpy import single

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from connectors.storage.folder import PARALLEL, Folder
 
 EDGE = np.dtype("<i8")

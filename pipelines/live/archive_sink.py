@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from connectors.archive.settings import ArchiveSettings
 from connectors.archive.write import ArchiveWriter, archive_writer
-from connectors.settings import BadSettings
+from connectors.errors import BadSettings
 from pipelines.live.flink.graph import Batching, Graph
 from pipelines.live.kafka_records import OUT_RECORD, raw_batch
 from pipelines.live.sink_stage import StoreStage

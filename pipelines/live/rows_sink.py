@@ -23,7 +23,7 @@ def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
     judged = dossiers(graph, live, register)
     (revised,) = graph.python(judged, "revised rows", RevisedRowsStage(live))
     letters = refused.union(revised)
-    if MINUTES in tables_of(live):
+    if MINUTES in tables_of(live.store):
         minutes = graph.records("vehicle minutes", [MINUTES_TOPIC], properties, start_at)
         (unwanted,) = graph.python(minutes, "minute rows", MinuteRowsStage(live))
         letters = letters.union(unwanted)

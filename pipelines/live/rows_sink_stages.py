@@ -57,8 +57,8 @@ class SinkStage(StoreStage):
         """The store, made ready by the first rows: a job that starts anew while its store is away
         waits for it."""
         if self.sink is None:
-            sink = open_sink(self.live)
-            sink.prepare(tables_of(self.live))
+            sink = open_sink(self.live.store, self.live.database)
+            sink.prepare(tables_of(self.live.store))
             self.sink = sink
         return self.sink
 

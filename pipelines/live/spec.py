@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from connectors.kafka.java_properties import java_properties
-from connectors.settings import (
-    DatabaseSettings,
-    DeliverySettings,
-    KafkaSettings,
-    RegistrySettings,
-    S3Settings,
-)
+from connectors.kafka.settings import KafkaSettings
+from connectors.operations_db.settings import DatabaseSettings
+from connectors.retries import DeliverySettings
+from connectors.schema_registry.settings import RegistrySettings
+from connectors.storage.settings import S3Settings
 from schemas import MESSAGE_TYPES
 from transforms.model.thresholds import Rules
 

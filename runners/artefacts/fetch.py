@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 
 PINS = Path(__file__).parent / "pins"
 GO_VERSION = "1.27.3"

@@ -15,7 +15,7 @@ from apache_beam.runners.runner import PipelineRunner, create_runner
 
 from connectors.archive.offset_blocks import SCHEME, Blocks, Spans
 from connectors.archive.read import Listing
-from connectors.settings import DependencyFailed
+from connectors.errors import BadArguments, DependencyFailed
 from pipelines.backfill.beam import build
 from pipelines.backfill.ledger import COUNTED as COUNTED
 from pipelines.backfill.ledger import balances as balances
@@ -34,7 +34,7 @@ from runners.backfill.request import (
     write_ledger,
 )
 from runners.backfill.request import source as source
-from runners.config import BadArguments, Config
+from runners.config import Config
 
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
-from runners.config import BadArguments
+from connectors.errors import BadArguments
 
 OURS = (
     *("--archive", "--kafka", "--offsets", "--bindings", "--lake"),

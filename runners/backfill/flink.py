@@ -14,9 +14,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from connectors.errors import BadArguments, BadSettings, DependencyFailed
 from connectors.operations_db.bindings_file import BadBindings
-from connectors.settings import BadSettings, DependencyFailed, S3Settings
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from runners.backfill.lake_lock import alone
 from runners.backfill.request import (
     checked_archive,
@@ -25,10 +26,10 @@ from runners.backfill.request import (
     stores_of,
     wanted_types,
 )
-from runners.cli.terminal import counting
-from runners.config import BadArguments, Config
+from runners.config import Config
 from runners.flink.client import client, told
 from runners.flink.rest import Cluster
+from runners.progress import counting
 
 MAIN = Path(__file__).parent / "flink_main.py"
 PHASE = "odograph phase "

@@ -15,7 +15,7 @@ from py4j.protocol import Py4JJavaError
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from pipelines.backfill.flink import Workers
 from pipelines.backfill.phases import run
 from runners.backfill.flink import EXPECTED, PHASE, Backfill

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from connectors.errors import BadArguments
 from connectors.storage.folder import Folder, failing
-from runners.config import BadArguments
 
 MARK = "_state/running"
 SPOOL_PREFIX = "odograph-spool-"

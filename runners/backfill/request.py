@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+from connectors.archive.names import BLOCK
 from connectors.archive.offset_blocks import (
-    BLOCK,
     SCHEME,
     Blocks,
     Spans,
@@ -21,13 +21,14 @@ from connectors.archive.offset_blocks import (
     spans_between,
 )
 from connectors.archive.read import Listing, list_objects
+from connectors.errors import BadArguments, DependencyFailed
 from connectors.lake.state import Reached
-from connectors.settings import DeliverySettings, DependencyFailed, S3Settings
+from connectors.retries import DeliverySettings
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from pipelines.backfill.spec import Job
 from runners.backfill.lake_lock import SPOOL_PREFIX
-from runners.cli.backfill_options import LAKE, STORES
-from runners.config import BadArguments, Config
+from runners.config import Config
 from schemas import MESSAGE_TYPES
 
 LEDGER = "ledger.json"
@@ -165,3 +166,9 @@ def with_names(ledger: dict[str, Any], listing: Listing | Blocks) -> dict[str, A
     objects = ledger["objects"]
     broken = sorted([*objects["broken"], *named], key=lambda one: one["name"])
     return {**ledger, "objects": {**objects, "broken": broken}}
+
+
+LAKE = "lake"
+
+
+STORES = (LAKE, "bigquery", "elasticsearch", "state")

@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 from runners.cli.backfill_options import Ends, named, of_every_engine, sorted_out
-from runners.cli.terminal import bar, console, zoned
+from runners.cli.terminal import zoned
 from runners.config import load_config
+from runners.progress import bar, console
 
 OFFSETS = "Only topic:partition=first..last,… of --kafka, widened to whole blocks of 20,000."
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import click
 
+from connectors.errors import BadArguments
+from runners.backfill.request import STORES
 from runners.cli.terminal import Instant
-from runners.config import BadArguments
 
-LAKE = "lake"
-STORES = (LAKE, "bigquery", "elasticsearch", "state")
 Ends = datetime | tuple[str, ...]
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from connectors.errors import BadArguments
 from runners.cli.terminal import Day
-from runners.config import BadArguments, load_config
+from runners.config import load_config
 
 if TYPE_CHECKING:
     from connectors.sinks.bigquery.sink import BigQuerySink

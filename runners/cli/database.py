@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runners.config import BadArguments, Config, load_config
+from connectors.errors import BadArguments
+from runners.config import Config, load_config
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runners.config import BadArguments, load_config
+from connectors.errors import BadArguments
+from runners.config import load_config
 
 if TYPE_CHECKING:
     from connectors.sinks.elasticsearch.settings import ElasticsearchSettings

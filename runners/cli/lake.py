@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from connectors.errors import BadArguments
 from connectors.lake.settings import LakeSettings
 from connectors.storage.folder import Folder, folder
 from runners.cli.terminal import Day
-from runners.config import BadArguments, Config, load_config
+from runners.config import Config, load_config
 
 SETTLED_SHARE = 1.25
 """A topic keeps records a while longer than it must: whole segments are deleted."""

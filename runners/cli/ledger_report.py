@@ -11,8 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from connectors.settings import S3Settings
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from pipelines.backfill.ledger import balances
 
 UNBALANCED = 1

@@ -7,9 +7,8 @@ import traceback
 
 import click
 
-from connectors.settings import BadSettings, DependencyFailed
+from connectors.errors import BadArguments, BadConfig, BadSettings, DependencyFailed
 from runners.cli.lazy_group import LazyGroup
-from runners.config import BadArguments, BadConfig
 
 WRONG, FAILED, BUG, INTERRUPTED = 2, 3, 70, 130
 COMMANDS = {
@@ -18,7 +17,7 @@ COMMANDS = {
     "config": "runners.cli.config",
     "database": "runners.cli.database",
     "elasticsearch": "runners.cli.elasticsearch",
-    "jobs": "runners.cli.submit",
+    "jobs": "runners.cli.jobs",
     "lake": "runners.cli.lake",
     "schemas": "runners.cli.schemas",
     "simulate": "runners.cli.simulate",

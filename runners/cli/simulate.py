@@ -15,9 +15,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from connectors.errors import BadArguments
 from connectors.kafka.topics import DEVICE_TOPICS
-from runners.cli.terminal import Instant, bar, zoned
-from runners.config import BadArguments, Config, load_config
+from runners.cli.terminal import Instant, zoned
+from runners.config import Config, load_config
+from runners.progress import bar
 
 if TYPE_CHECKING:
     from runners.simulation import Summary

@@ -10,8 +10,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from connectors.errors import BadArguments
 from runners.artefacts.fetch import default_cache
-from runners.config import BadArguments
 from runners.stack.catalogue import NAMES, PORTS, Choice, Server, build
 from runners.stack.processes import Process
 

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from connectors.settings import DependencyFailed
+from connectors.errors import BadArguments, DependencyFailed
 from connectors.sinks.row_counts import (
     archive_records,
     bigquery_rows,
@@ -19,7 +19,7 @@ from connectors.sinks.row_counts import (
     state_rows,
 )
 from connectors.storage.folder import folder
-from runners.config import BadArguments, Config, load_config
+from runners.config import Config, load_config
 
 
 @click.command()

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from connectors.settings import BadSettings, DependencyFailed
+from connectors.errors import BadArguments, BadSettings, DependencyFailed
 from runners.cli.backfill_options import Ends, named, of_every_engine, sorted_out
+from runners.cli.options import at, cluster_at, settings, worker_python, workers
 from runners.cli.terminal import Instant, zoned
-from runners.config import SINKS, BadArguments, Config, load_config
-from runners.flink.live_job import JOBS, PREFIX, SINK
-from runners.flink.rest import Cluster, Job
+from runners.config import SINKS, Config, load_config
+from runners.flink.live_job import PREFIX, SINK
+from runners.flink.rest import Cluster
 
 NAMED = ("earliest", "latest", "committed")
 Jobs = Callable[[Config], list[str]]
@@ -31,12 +29,6 @@ class StartAt(click.ParamType[str | datetime]):
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | datetime:
         return value if value in NAMED else Instant().convert(value, param, ctx)
-
-
-settings = click.option(
-    "--config", "config_path", required=True, type=click.Path(dir_okay=False), help="YAML settings."
-)
-at = click.option("--flink", "url", help="URL of the cluster's REST interface [flink.url].")
 
 
 def start_at(value: str | datetime, zone: str) -> str:
@@ -62,14 +54,6 @@ def submit() -> None:
     for --from-savepoint; after a crash of the cluster, `--from-savepoint latest` takes the newest
     checkpoint.
     """
-
-
-workers = click.option(
-    "--parallelism", default=1, show_default=True, type=click.IntRange(min=1), help="Workers."
-)
-worker_python = click.option(
-    "--python", help="Path of Python on the workers [that of the client that has PyFlink]."
-)
 
 
 def _live(
@@ -101,12 +85,12 @@ def _live(
         bindings: str | None,
         python: str | None,
     ) -> None:
+        from runners.flink.environment import flink_python
         from runners.flink.live_job import Plan
         from runners.flink.submit import submit as hand_over
-        from runners.stack.servers.flink import flink_python
 
         config = load_config(config_path)
-        cluster = _cluster(config, url)
+        cluster = cluster_at(config, url)
 
         def start_one(job: str) -> None:
             plan = Plan(
@@ -220,7 +204,7 @@ def submit_backfill(
     """
     from runners.backfill.flink import plan, run
     from runners.cli.ledger_report import report
-    from runners.stack.servers.flink import flink_python
+    from runners.flink.environment import flink_python
 
     config = load_config(config_path)
     end, stores = sorted_out(ends)
@@ -236,68 +220,4 @@ def submit_backfill(
         parallelism,
         stores,
     )
-    report(run(order, _cluster(config, url)), lake, ledger)
-
-
-def _cluster(config: Config, url: str | None) -> Cluster:
-    return Cluster(url or config.flink.url)
-
-
-@click.group()
-def jobs() -> None:
-    """Live jobs on a Flink cluster."""
-
-
-@jobs.command("list")
-@settings
-@at
-def jobs_list(config_path: str, url: str | None) -> None:
-    """Show the jobs the cluster knows, the newest first."""
-    cluster = _cluster(load_config(config_path), url)
-    table = Table(title=f"Jobs on {cluster.url}")
-    for name in ("job", "state", "since (UTC)", "parallelism", "restarts", "last checkpoint"):
-        table.add_column(name)
-    for job in cluster.jobs():
-        table.add_row(*_line(cluster, job))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
-
-
-def _line(cluster: Cluster, job: Job) -> list[str]:
-    started = datetime.fromtimestamp(job.started_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    vertices = cluster.details(job)["vertices"]
-    done = cluster.checkpoints(job)
-    latest = done["latest"].get("completed")
-    told = "none"
-    if latest:
-        moment = datetime.fromtimestamp(latest["latest_ack_timestamp"] / 1000, UTC)
-        size = latest["state_size"] / 1e6
-        told = f"{moment:%H:%M:%S}, {latest['end_to_end_duration']} ms, {size:.1f} MB"
-    parallelism = max((vertex["parallelism"] for vertex in vertices), default=0)
-    restarts = cluster.restarts(job)
-    again = "" if restarts is None else str(restarts)
-    return [job.name, job.state, started, str(parallelism), again, told]
-
-
-@jobs.command("stop")
-@click.argument("job", type=click.Choice(JOBS))
-@settings
-@at
-@click.option("--savepoint", help="Folder for the savepoint [flink.savepoints].")
-def jobs_stop(job: str, config_path: str, url: str | None, savepoint: str | None) -> None:
-    """Stop a job with a savepoint and print where that lies."""
-    config = load_config(config_path)
-    cluster = _cluster(config, url)
-    found = cluster.need(f"{PREFIX}{job}")
-    click.echo(cluster.stop(found, savepoint or config.flink.savepoints))
-
-
-@jobs.command("cancel")
-@click.argument("job", type=click.Choice(JOBS))
-@settings
-@at
-def jobs_cancel(job: str, config_path: str, url: str | None) -> None:
-    """End a job at once. Its last checkpoint stays: --from-savepoint latest goes on from there."""
-    cluster = _cluster(load_config(config_path), url)
-    found = cluster.need(f"{PREFIX}{job}")
-    cluster.cancel(found)
-    click.echo(f"{found.name} ({found.id}) is cancelled")
+    report(run(order, cluster_at(config, url)), lake, ledger)

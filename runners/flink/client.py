@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from runners.artefacts import java_runtime
 from runners.artefacts.fetch import default_cache
-from runners.stack.servers.flink import JAVA_OPTIONS, flink_python
+from runners.flink.environment import JAVA_OPTIONS, flink_python
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from connectors.archive.settings import ArchiveSettings
-from connectors.settings import DeliverySettings
+from connectors.errors import BadArguments
+from connectors.retries import DeliverySettings
 from pipelines.live.spec import DEVICE_TOPICS, HOUR_MS, Live
-from runners.config import BadArguments, Config
+from runners.config import Config
 from schemas import MESSAGE_TYPES
 
 PREFIX = "odograph-"

@@ -8,9 +8,9 @@ from typing import Any
 
 import requests
 
-from connectors.settings import DependencyFailed, S3Settings
+from connectors.errors import BadArguments, DependencyFailed
 from connectors.storage.folder import folder
-from runners.config import BadArguments
+from connectors.storage.settings import S3Settings
 
 REQUEST_S = 15
 ALIVE = ("INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", "RECONCILING")

@@ -9,13 +9,12 @@ from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
+from connectors.errors import BadArguments, DependencyFailed
 from connectors.kafka.client import partitions
 from connectors.operations_db.refresh import held, held_file
 from connectors.schema_registry.lookup import ids
-from connectors.settings import DependencyFailed
 from pipelines.live.spec import Live
 from pipelines.open_sink import check_store
-from runners.config import BadArguments
 from runners.flink.client import client, told
 from runners.flink.live_job import Plan
 from runners.flink.rest import Cluster, latest_checkpoint
@@ -36,7 +35,7 @@ def check(plan: Plan, live: Live) -> None:
         raise BadArguments(f"{JAR.name} is not built: run `make jar`")
     partitions(live.kafka, [*plan.reads, *plan.writes])
     ids(live.registry, plan.encodes)
-    check_store(live)
+    check_store(plan.sink or "", live.store, live.database, live.s3)
     if not plan.binds:
         return
     if live.bindings:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from runners.simulation.times import iso
 from runners.simulation.trips import SEOUL, Stay, Trip, plan_day
-from runners.simulation.uploads import iso
 
 SWAPPED_SHARE = 0.05
 INSTALLED_BEFORE_MS = 200 * 86_400_000

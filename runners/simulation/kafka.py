@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from connectors.errors import BadSettings, DependencyFailed
 from connectors.kafka.client import Troubles, client_properties, failure, partitions
-from connectors.settings import BadSettings, DependencyFailed, KafkaSettings
+from connectors.kafka.settings import KafkaSettings
 from runners.simulation.archive import Line
 
 BURSTS_A_SECOND = 50

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import orjson
 
-if TYPE_CHECKING:
-    from runners.simulation.fleet import Terminal
+from runners.simulation.fleet import Terminal
 
 ACCEPTED, JUMP, NEW_PLACE = 0, 1, 2
 
@@ -158,9 +157,3 @@ class Upload:
 def stamp(ms: int) -> str:
     """A receive time as the IoT rule writes it: whole seconds, GMT."""
     return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SGMT")
-
-
-def iso(ms: int) -> str:
-    """An instant as ISO text in UTC with milliseconds."""
-    moment = datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
-    return moment.isoformat(timespec="milliseconds")

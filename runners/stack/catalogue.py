@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from runners.config import BadArguments
+from connectors.errors import BadArguments
 from runners.stack.faults.stack_proxies import BEFORE, FaultProxies
 from runners.stack.processes import Process, free_port
 from runners.stack.servers.bigquery import BigQuery

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from connectors.settings import DependencyFailed
-from runners.config import BadArguments
+from connectors.errors import BadArguments, DependencyFailed
 
 MARK = "ODOGRAPH_STACK"
 LOOPBACK = "127.0.0.1"

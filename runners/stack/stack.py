@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import yaml
 
-from runners.config import BadArguments
+from connectors.errors import BadArguments
 from runners.stack.catalogue import NAMES, NOTE, Choice, Server, build, noted
 from runners.stack.processes import Process, require_free, sweep
 from runners.stack.servers.bigquery import BigQuery

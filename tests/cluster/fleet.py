@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from connectors.kafka.client import client_properties, end_offsets
 from connectors.operations_db.bindings_file import load_bindings
-from connectors.settings import S3Settings
+from connectors.storage.settings import S3Settings
 from pipelines.live.spec import DEVICE_TOPICS
 from runners.config import Config, load_config
 from runners.flink.rest import Cluster, Job

@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from connectors.kafka.client import client_properties
-from connectors.settings import KafkaSettings
+from connectors.kafka.settings import KafkaSettings
 
 START_MS = 1_760_000_400_000
 """A full minute in October 2025, UTC."""

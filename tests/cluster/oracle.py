@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from connectors.kafka.bounded_read import read_range
 from connectors.kafka.client import READ_COMMITTED, begin_offsets, end_offsets, partitions
+from connectors.kafka.settings import KafkaSettings
 from connectors.schema_registry.lookup import RegistrySchemas
-from connectors.settings import KafkaSettings, RegistrySettings
+from connectors.schema_registry.settings import RegistrySettings
 from pipelines.live.spec import DEVICE_TOPICS
 from schemas import load
 from transforms.bindings.bindings import Bindings

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from connectors.settings import S3Settings
 from connectors.storage.folder import Folder, folder
+from connectors.storage.settings import S3Settings
 from runners.config import load_config
 from runners.flink.rest import Cluster
 from tests.cluster.fleet import kill_workers, until

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from connectors.settings import S3Settings
 from connectors.sinks.bigquery.settings import BigQuerySettings
 from connectors.sinks.bigquery.views import latest_name
 from connectors.sinks.elasticsearch.documents import index_base
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from runners.artefacts import java_runtime
 from runners.stack.processes import free_port
 from runners.stack.servers.bigquery import PROJECT, BigQuery

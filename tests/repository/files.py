@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("schemas", "transforms", "connectors", "pipelines", "runners")
+PACKAGES = ("schemas", "transforms", "connectors", "pipelines", "runners")
 LEFT_OUT = {"__pycache__", "build", "demo", "dist", "node_modules", "target"}
 
 

@@ -7,10 +7,10 @@ from importlib.metadata import packages_distributions
 
 import pytest
 
-from tests.repository.files import ROOMS, ROOT
+from tests.repository.files import PACKAGES, ROOT
 
 
-@pytest.mark.parametrize("name", ROOMS)
+@pytest.mark.parametrize("name", PACKAGES)
 def test_no_other_distribution_claims_the_name(name):
     claimed_by = set(packages_distributions().get(name, ()))
     assert claimed_by == {"odograph"}
@@ -22,17 +22,17 @@ def test_no_distribution_hides_a_folder_beside_the_rooms(name):
 
 
 def test_the_names_lead_to_this_repository():
-    code = f"import {', '.join(ROOMS)}\nfor m in ({', '.join(ROOMS)}): print(m.__file__)"
+    code = f"import {', '.join(PACKAGES)}\nfor m in ({', '.join(PACKAGES)}): print(m.__file__)"
     command = [sys.executable, "-I", "-c", code]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert found == [str(ROOT / name / "__init__.py") for name in ROOMS]
+    assert found == [str(ROOT / name / "__init__.py") for name in PACKAGES]
 
 
 def test_setup_lists_every_package():
     listed = set(re.findall(r'^    "([a-z_.]+)",$', _packages_of_setup(), re.MULTILINE))
     existing = {
         ".".join(path.parent.relative_to(ROOT).parts)
-        for room in ROOMS
+        for room in PACKAGES
         for path in (ROOT / room).rglob("__init__.py")
     }
     assert listed == existing

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import psycopg
 
+from connectors.operations_db.settings import DatabaseSettings
 from connectors.operations_db.tables import apply
-from connectors.settings import DatabaseSettings
 from runners.stack.servers.postgres import Postgres
 
 _numbers = itertools.count(1)

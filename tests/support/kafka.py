@@ -10,7 +10,7 @@ import confluent_kafka
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from connectors.settings import KafkaSettings
+from connectors.kafka.settings import KafkaSettings
 from runners.stack.servers.kafka import Kafka
 
 

@@ -8,8 +8,8 @@ import sys
 from datetime import date, datetime
 
 from connectors.lake.compact import compact
-from connectors.settings import S3Settings
 from connectors.storage.folder import Folder, folder
+from connectors.storage.settings import S3Settings
 
 uri, step, endpoint, region = sys.argv[1:]
 replace, delete = Folder.replace, Folder.delete_version

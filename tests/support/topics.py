@@ -6,8 +6,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from connectors.kafka.bounded_read import read_range
 from connectors.kafka.client import begin_offsets, end_offsets
+from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import DEVICE_TOPICS
-from connectors.settings import KafkaSettings
 
 CONFIG = {
     "retention.ms": "-1",

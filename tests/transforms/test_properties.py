@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectors.lake.write import local_hours
 from schemas import MESSAGE_TYPES, REPORT_TYPES, load, payload_fields
 from tests.support.uploads import (
     HOME,
@@ -45,6 +44,7 @@ from transforms.facts.telemetry import prepare, settle
 from transforms.facts.vehicle_minutes import PARTIALS, merge
 from transforms.model import raw_messages as raw
 from transforms.model.arrow_numpy import single
+from transforms.model.fleet_hours import local_hours
 from transforms.model.known_terminals import KnownTerminals
 from transforms.model.thresholds import Bounds, Rules
 from transforms.model.uploads import message_ids

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
+from connectors.retries import Passing, patiently
 from connectors.sinks.bigquery.append_stream import Broken, Connection, request
 from connectors.sinks.bigquery.errors import Answer
 from connectors.sinks.bigquery.settings import LARGEST_APPEND, BigQuerySettings
-from connectors.sinks.contract import Passing, patiently
 
 UNNAMED = 8
 """So many single rows may be refused without a kept one before the request itself is doubted, in

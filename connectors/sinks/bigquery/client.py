@@ -12,10 +12,10 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1.services.big_query_write import transports
 
-from connectors.settings import BadSettings
+from connectors.errors import BadSettings
+from connectors.retries import patiently
 from connectors.sinks.bigquery.errors import of_rest
 from connectors.sinks.bigquery.settings import BigQuerySettings
-from connectors.sinks.contract import patiently
 
 Done = TypeVar("Done")
 POLL_S = 1.0

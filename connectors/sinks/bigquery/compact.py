@@ -9,11 +9,11 @@ from uuid import uuid4
 
 from google.cloud import bigquery
 
+from connectors.retries import Passing, patiently
 from connectors.sinks.bigquery import views
 from connectors.sinks.bigquery.dataset import Dataset
 from connectors.sinks.bigquery.errors import Buffered, Missing
 from connectors.sinks.bigquery.jobs import run_once
-from connectors.sinks.contract import Passing, patiently
 from connectors.sinks.tables import Table
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from google.cloud import bigquery
 from google.cloud.bigquery import SchemaField
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
+from connectors.retries import Passing, patiently
 from connectors.sinks.bigquery import schema, views
 from connectors.sinks.bigquery.client import Rest
 from connectors.sinks.bigquery.errors import Exists, Missing
-from connectors.sinks.contract import Passing, patiently
 from connectors.sinks.tables import Table
 
 _SAME = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD"}

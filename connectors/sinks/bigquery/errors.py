@@ -14,8 +14,8 @@ from google.cloud.bigquery_storage_v1 import types
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
-from connectors.settings import DependencyFailed
-from connectors.sinks.contract import Passing
+from connectors.errors import DependencyFailed
+from connectors.retries import Passing
 
 Meaning = Literal["kept", "later", "no table", "old schema", "denied", "bad rows", "bad request"]
 """`kept`: the store has the rows. `later`: ask again. `no table`, `old schema`: the table or

@@ -13,12 +13,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
+from connectors.retries import Passing, patiently
 from connectors.sinks.bigquery import schema
 from connectors.sinks.bigquery.client import Rest
 from connectors.sinks.bigquery.errors import PASSING_REASONS, Missing
 from connectors.sinks.bigquery.settings import LARGEST_APPEND
-from connectors.sinks.contract import Passing, patiently
 from connectors.sinks.tables import REVISION, Table
 
 ROWS = 500

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
+from connectors.retries import Passing
 from connectors.sinks.bigquery.client import Rest
 from connectors.sinks.bigquery.errors import Exists, Missing, of_job
-from connectors.sinks.contract import Passing
 
 _TRIES = 1_000
 

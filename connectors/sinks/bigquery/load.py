@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from google.cloud import bigquery
 
+from connectors.retries import Passing, patiently
 from connectors.sinks.bigquery import schema as shape
 from connectors.sinks.bigquery.dataset import Dataset
 from connectors.sinks.bigquery.errors import Missing
 from connectors.sinks.bigquery.jobs import run_once
-from connectors.sinks.contract import Passing, patiently
 from connectors.sinks.tables import GONE, REVISION, Table
 
 BATCH_ROWS = 64_000

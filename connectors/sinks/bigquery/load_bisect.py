@@ -8,12 +8,13 @@ from itertools import islice
 
 import pyarrow as pa
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from connectors.sinks.bigquery.append import DOUBTED, UNNAMED
 from connectors.sinks.bigquery.dataset import Dataset
 from connectors.sinks.bigquery.errors import RowsRefused
 from connectors.sinks.bigquery.load import load_rows
-from connectors.sinks.contract import Written, refused, together
+from connectors.sinks.contract import Written, together
+from connectors.sinks.refused_rows import refused
 from connectors.sinks.tables import Table
 from transforms.model.dead_letters import no_dead
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from connectors.settings import DeliverySettings
+from connectors.retries import DeliverySettings
 
 LARGEST_APPEND = 9 << 20
 """Bytes; BigQuery takes requests of 10 MB, and a request is more than its rows."""

@@ -23,7 +23,8 @@ from connectors.sinks.bigquery.insert import Insert
 from connectors.sinks.bigquery.load import load_rows, rows_of
 from connectors.sinks.bigquery.load_bisect import load_by_halves, pieces
 from connectors.sinks.bigquery.settings import BigQuerySettings
-from connectors.sinks.contract import Written, refused, together
+from connectors.sinks.contract import Written, together
+from connectors.sinks.refused_rows import refused
 from connectors.sinks.tables import FIRST_LOOK, Table
 from transforms.model.dead_letters import no_dead
 

@@ -9,8 +9,8 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from connectors.settings import DependencyFailed
-from connectors.sinks.contract import Passing, patiently
+from connectors.errors import DependencyFailed
+from connectors.retries import Passing, patiently
 from connectors.sinks.elasticsearch.client import Connection, Unmeant
 
 PATH = (

@@ -12,8 +12,9 @@ import elastic_transport
 import orjson
 from elasticsearch import ApiError, Elasticsearch, JsonSerializer, UnsupportedProductError
 
-from connectors.settings import BadSettings, DependencyFailed, secret
-from connectors.sinks.contract import Passing
+from connectors.errors import BadSettings, DependencyFailed
+from connectors.retries import Passing
+from connectors.settings import secret
 from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
 
 PASSING = {408, 429, 500, 502, 503, 504}

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
-from connectors.settings import DependencyFailed
-from connectors.sinks.contract import patiently
+from connectors.errors import DependencyFailed
+from connectors.retries import patiently
 from connectors.sinks.elasticsearch.client import Connection, Unmeant
 from connectors.sinks.elasticsearch.documents import index_base
 from connectors.sinks.tables import Table

@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from connectors.settings import DependencyFailed
-from connectors.sinks.contract import Passing, patiently
+from connectors.errors import DependencyFailed
+from connectors.retries import Passing, patiently
 from connectors.sinks.elasticsearch.client import Connection, Unmeant
 from connectors.sinks.elasticsearch.documents import DAY_LENGTH, by_day, index_base, texts
 from connectors.sinks.elasticsearch.rollover_indices import Generations, behind

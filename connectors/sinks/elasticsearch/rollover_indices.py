@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from connectors.settings import BadSettings, DependencyFailed
-from connectors.sinks.contract import Passing
+from connectors.errors import BadSettings, DependencyFailed
+from connectors.retries import Passing
 from connectors.sinks.elasticsearch.client import Connection, Unmeant
 from connectors.sinks.elasticsearch.prune import day_of
 

@@ -15,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from connectors.settings import DeliverySettings, SecretReference
+from connectors.retries import DeliverySettings
+from connectors.settings import SecretReference
 
 MOST_BYTES = 90 << 20
 """Elasticsearch refuses requests of more than 100 MB."""

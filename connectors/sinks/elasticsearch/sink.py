@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.sinks.contract import Written, refused, together
+from connectors.sinks.contract import Written, together
 from connectors.sinks.elasticsearch.bulk import Delivery
 from connectors.sinks.elasticsearch.client import connect
 from connectors.sinks.elasticsearch.documents import DAY_LENGTH, LONGEST_ID, lines, too_long
@@ -21,6 +21,7 @@ from connectors.sinks.elasticsearch.templates import prepare
 from connectors.sinks.elasticsearch.vehicle_cache import Memory
 from connectors.sinks.elasticsearch.vehicle_documents import KEY
 from connectors.sinks.elasticsearch.vehicle_writes import Doubt, Vehicles
+from connectors.sinks.refused_rows import refused
 from connectors.sinks.tables import TELEMETRY, Table
 from transforms.model.dead_letters import no_dead
 

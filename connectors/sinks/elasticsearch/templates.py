@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from connectors.settings import BadSettings, DependencyFailed
-from connectors.sinks.contract import patiently
+from connectors.errors import BadSettings, DependencyFailed
+from connectors.retries import patiently
 from connectors.sinks.elasticsearch.client import Connection, Unmeant
 from connectors.sinks.elasticsearch.documents import index_base, locations
 from connectors.sinks.elasticsearch.rollover_indices import begin, refuse

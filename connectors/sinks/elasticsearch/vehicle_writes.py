@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import polars as pl
 import pyarrow as pa
 
-from connectors.settings import DependencyFailed
-from connectors.sinks.contract import Passing, patiently
+from connectors.errors import DependencyFailed
+from connectors.retries import Passing, patiently
 from connectors.sinks.elasticsearch.bulk import Delivery
 from connectors.sinks.elasticsearch.client import Connection, Unmeant
 from connectors.sinks.elasticsearch.documents import LONGEST_ID, as_lines, json_of

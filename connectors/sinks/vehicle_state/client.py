@@ -8,9 +8,10 @@ from typing import Any, NoReturn, TypeVar
 
 import psycopg
 
+from connectors.errors import DependencyFailed
 from connectors.operations_db.read import connect, describe
-from connectors.settings import DatabaseSettings, DependencyFailed
-from connectors.sinks.contract import Passing, patiently
+from connectors.operations_db.settings import DatabaseSettings
+from connectors.retries import Passing, patiently
 from connectors.sinks.vehicle_state.arrays import takes_arrays
 from connectors.sinks.vehicle_state.settings import StateSettings
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, PositiveInt, model_validator
 
-from connectors.settings import DatabaseSettings, DeliverySettings, SecretReference
+from connectors.operations_db.settings import DatabaseSettings
+from connectors.retries import DeliverySettings
+from connectors.settings import SecretReference
 
 
 class StateSettings(DeliverySettings):

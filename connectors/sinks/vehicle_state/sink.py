@@ -9,8 +9,10 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from connectors.settings import BadSettings, DatabaseSettings
-from connectors.sinks.contract import Written, refused
+from connectors.errors import BadSettings
+from connectors.operations_db.settings import DatabaseSettings
+from connectors.sinks.contract import Written
+from connectors.sinks.refused_rows import refused
 from connectors.sinks.tables import TELEMETRY, Table
 from connectors.sinks.vehicle_state.arrays import postgres_array
 from connectors.sinks.vehicle_state.client import NOT_APPLIED, BadRow, Refused, StateConnection

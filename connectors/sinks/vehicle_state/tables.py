@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib import resources
 
+from connectors.operations_db.settings import DatabaseSettings
 from connectors.operations_db.tables import run_sql
-from connectors.settings import DatabaseSettings
 
 
 def apply_state(settings: DatabaseSettings) -> None:

@@ -10,12 +10,13 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
-from connectors.archive.offset_blocks import BLOCK, SCHEME
+from connectors.archive.names import BLOCK
+from connectors.archive.offset_blocks import SCHEME
+from connectors.errors import BadSettings, DependencyFailed
 from connectors.kafka.client import bootstrap
 from connectors.lake.settings import LakeSettings
-from connectors.lake.write import local_hours
-from connectors.settings import BadSettings, DependencyFailed, named_folder
-from connectors.sinks.contract import Passing, patiently
+from connectors.retries import Passing, patiently
+from connectors.storage.settings import named_folder
 from pipelines.backfill.spec import Job
 from pipelines.live.flink.arrow_blocks import parcel, read_block
 from pipelines.live.kafka_records import OUT_RECORD, raw_batch
@@ -40,6 +41,7 @@ from transforms.live.first_verdict import REGISTERED
 from transforms.live.revised_minutes import DOSSIER
 from transforms.model.arrow_numpy import filled_int64
 from transforms.model.dead_letters import Refusal, dead_letters
+from transforms.model.fleet_hours import local_hours
 
 Done = TypeVar("Done")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.archive.offset_blocks import Block, arrival_hours, object_name
+from connectors.archive.names import Block, arrival_hours, object_name
 from pipelines.live.flink.arrow_blocks import read_block, schema
 from transforms.model.arrow_numpy import filled_int64
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from connectors.archive.offset_blocks import Block, read_block, remainder
-from connectors.archive.read import ArchiveObject
+from connectors.archive.names import ArchiveObject, Block
+from connectors.archive.offset_blocks import read_block, remainder
 from connectors.kafka.bounded_read import OffsetsGone
 from connectors.kafka.client import begin_offsets
 from connectors.lake.compact import take_out

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from connectors.lake.write import aligned, hour_folder, parquet_bytes
+from connectors.lake.names import object_of
+from connectors.lake.write import aligned, parquet_bytes
 from connectors.storage.folder import unless_changed
 from pipelines.backfill.spec import Job
 from schemas.arrow import record_schema
@@ -26,11 +27,6 @@ FRESH_MS = 2 * 3_600_000
 _END = 2**31 - 1
 _MINUTE, _MINUTE_LENGTH = "%Y-%m-%dT%H:%MZ", 17
 _PLACE = np.dtype([("partition", "<i4"), ("offset", "<i8")])
-
-
-def object_of(hour: int) -> str:
-    """Name of an hour's object (yyyyMMddHH)."""
-    return f"vehicle_minutes/{hour_folder(hour)}/vehicle-minutes+0+{hour:010d}.parquet"
 
 
 def texts(keys: pa.BinaryArray) -> pa.StringArray:

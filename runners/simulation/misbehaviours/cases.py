@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from runners.simulation.uploads import Upload, iso
+from runners.simulation.times import iso
+from runners.simulation.uploads import Upload
 
 Case = tuple[dict[str, Any], Upload | None]
 

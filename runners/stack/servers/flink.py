@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -16,42 +14,13 @@ from typing import ClassVar
 
 import yaml
 
-from connectors.settings import DependencyFailed
 from runners.artefacts import java_runtime
 from runners.artefacts.fetch import run
+from runners.flink.environment import FIND_HOME, JAVA_OPTIONS, flink_python
 from runners.stack.processes import LOOPBACK, Process, require_free
 
-OPENED = """\
-java.lang java.net java.io java.nio sun.nio.ch java.lang.reflect java.text java.time java.util
-java.util.concurrent java.util.concurrent.atomic java.util.concurrent.locks
-"""
-JAVA_OPTIONS = " ".join(
-    [
-        "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
-        "--add-exports=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
-        *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED.split()),
-    ]
-)
 DIRECT_MB = 64
 """Direct memory a slot, for what the JVM and the Python workers say to each other."""
-FIND_HOME = "import importlib.util as u; print(*u.find_spec('pyflink').submodule_search_locations)"
-
-
-def flink_python() -> Path:
-    """The Python that has PyFlink: `ODOGRAPH_FLINK_PYTHON`, else this one, else the one of
-    `.venv-flink` beside the environment of this one. Raises DependencyFailed."""
-    chosen = os.environ.get("ODOGRAPH_FLINK_PYTHON")
-    if chosen:
-        return Path(chosen).absolute()
-    if importlib.util.find_spec("pyflink"):
-        return Path(sys.executable)
-    beside = Path(sys.prefix).parent / ".venv-flink" / "bin" / "python"
-    if beside.exists():
-        return beside
-    raise DependencyFailed(
-        f"there is no PyFlink in this environment and none at {beside}: make it there with "
-        "`make .venv-flink/.ready`, or name its Python in ODOGRAPH_FLINK_PYTHON"
-    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import psycopg
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from runners.artefacts.fetch import run
 from runners.stack.processes import LOOPBACK, require_free
 from runners.stack.servers.one_process import OneProcess

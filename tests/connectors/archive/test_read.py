@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.archive.read import BrokenObject, list_objects, parse_name, read_object
-from connectors.settings import S3Settings
+from connectors.archive.names import BrokenObject, parse_name
+from connectors.archive.read import list_objects, read_object
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from schemas import MESSAGE_TYPES
 from tests.repository.files import ROOT
 from transforms.decode.avro_container import Block

@@ -18,9 +18,11 @@ from connectors.archive.progress import Progress, read_progress
 from connectors.archive.read import list_objects, read_object
 from connectors.archive.settings import ArchiveSettings
 from connectors.archive.write import archive_writer
+from connectors.errors import BadSettings, DependencyFailed
 from connectors.kafka.bounded_read import OffsetsGone
-from connectors.settings import BadSettings, DependencyFailed, KafkaSettings, S3Settings
+from connectors.kafka.settings import KafkaSettings
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from schemas import MESSAGE_TYPES
 from tests.support.archives import TOPIC, ZONE, Log, archived, batch, known, names, record, writer
 

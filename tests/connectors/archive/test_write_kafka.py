@@ -9,11 +9,12 @@ import pytest
 from connectors.archive import offset_blocks
 from connectors.archive.progress import Progress, read_progress
 from connectors.archive.write import KafkaSource
+from connectors.errors import DependencyFailed
 from connectors.kafka.bounded_read import read_range
 from connectors.kafka.client import begin_offsets, end_offsets
 from connectors.kafka.topics import DEVICE_TOPICS
-from connectors.settings import DependencyFailed, S3Settings
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from runners.backfill import request
 from runners.backfill.beam import balances, run_backfill
 from runners.simulation import simulate

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from connectors.archive import offset_blocks
 from connectors.archive.progress import Progress, read_progress
-from connectors.settings import DependencyFailed, S3Settings
+from connectors.errors import DependencyFailed
 from connectors.storage.folder import Folder, folder
+from connectors.storage.settings import S3Settings
 from tests.support.archives import Log, archived, batch, known, names, record, writer
 
 UNHURRIED = settings(

@@ -8,9 +8,10 @@ import pytest
 from connectors.archive import offset_blocks
 from connectors.archive.progress import Progress, read_progress
 from connectors.archive.settings import ArchiveSettings
-from connectors.settings import DependencyFailed, S3Settings
+from connectors.errors import DependencyFailed
 from connectors.storage import s3 as bucket
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from runners.stack.faults.http_proxy import Answer, FaultProxy, LoseAnswer, Reset, ResetInAnswer
 from tests.support.archives import TOPIC, Log, archived, batch, known, names, record, writer
 

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
+from connectors.errors import BadSettings, DependencyFailed
 from connectors.kafka.bounded_read import Limits, OffsetsGone, Place, read_places, read_range
 from connectors.kafka.client import begin_offsets, end_offsets
-from connectors.settings import BadSettings, DependencyFailed
 from runners.stack.processes import free_port
 from runners.stack.servers.kafka import Kafka
 from tests.support.kafka import (

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from connectors.errors import BadSettings, DependencyFailed, MissingSecret
 from connectors.kafka.client import (
     begin_offsets,
     client_properties,
@@ -12,7 +13,7 @@ from connectors.kafka.client import (
     offsets_at,
     partitions,
 )
-from connectors.settings import BadSettings, DependencyFailed, KafkaSettings, MissingSecret
+from connectors.kafka.settings import KafkaSettings
 from tests.support.kafka import new_topic, send, settings_of, transaction
 
 

@@ -5,9 +5,10 @@ import subprocess
 
 import pytest
 
+from connectors.errors import BadSettings, DependencyFailed
 from connectors.kafka.client import partitions
 from connectors.kafka.java_properties import java_properties
-from connectors.settings import BadSettings, DependencyFailed, KafkaSettings
+from connectors.kafka.settings import KafkaSettings
 from runners.artefacts import java_runtime
 from runners.stack.processes import free_port
 from tests.support.certificates import Authority

@@ -4,8 +4,10 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
+from connectors.errors import BadSettings, DependencyFailed
 from connectors.kafka.bounded_read import read_range
 from connectors.kafka.client import end_offsets
+from connectors.kafka.settings import KafkaSettings, TopicSettings
 from connectors.kafka.topic_changes import ALTER, BY_HAND, CREATE, apply, plan
 from connectors.kafka.topics import (
     DEAD_LETTERS,
@@ -18,7 +20,6 @@ from connectors.kafka.topics import (
     Topic,
     declared,
 )
-from connectors.settings import BadSettings, DependencyFailed, KafkaSettings, TopicSettings
 from runners.stack.processes import free_port
 from tests.support.kafka import ChangedKafka, new_topic, settings_of
 from tests.support.servers import CACHE, running

@@ -16,8 +16,8 @@ from connectors.lake.compact import compact
 from connectors.lake.merged_objects import let_go
 from connectors.lake.read import duckdb_source, parts
 from connectors.lake.write import parquet_writer
-from connectors.settings import S3Settings
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from runners.stack.servers.s3 import REGION
 from schemas.arrow import telemetry_schema
 from tests.repository.files import ROOT

@@ -7,8 +7,8 @@ import pyarrow.dataset as ds
 import pytest
 
 from connectors.lake.write import MOST_OPEN, TableWriter
-from connectors.settings import S3Settings
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 
 HOUR_MS = 3_600_000
 HOURS, ROWS = 300, 3

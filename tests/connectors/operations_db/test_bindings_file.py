@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from connectors.operations_db.bindings_file import BadBindings, load_bindings
-from connectors.settings import S3Settings
+from connectors.storage.settings import S3Settings
 
 HEAD = "device_no,vehicle_id,valid_from,valid_to,binding_version,msisdn\n"
 ROW = "0102,V1,2024-01-15T00:00:00+09:00,,1,01012345678\n"

@@ -7,10 +7,11 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from connectors.errors import DependencyFailed
 from connectors.operations_db import read
 from connectors.operations_db.bindings_file import BadBindings
+from connectors.operations_db.settings import DatabaseSettings
 from connectors.operations_db.tables import apply, exclusive, load, read_vehicles
-from connectors.settings import DatabaseSettings, DependencyFailed
 from schemas import load as schema
 from tests.support.database import bind, new_database, register
 from transforms.bindings.bindings import SCHEMA

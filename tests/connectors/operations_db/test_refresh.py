@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from connectors.errors import DependencyFailed, MissingSecret
 from connectors.operations_db import refresh as module
 from connectors.operations_db.bindings_file import BadBindings
 from connectors.operations_db.refresh import DatabaseHolder, held, held_file
-from connectors.settings import DependencyFailed, MissingSecret, S3Settings
+from connectors.storage.settings import S3Settings
 from tests.support.database import bind, new_database, register, until
 from transforms.bindings.bindings import UNBOUND
 

@@ -13,12 +13,13 @@ import time
 import pytest
 import requests
 
+from connectors.errors import BadSettings, DependencyFailed
 from connectors.kafka.topics import SCHEMA_OF
 from connectors.schema_registry import lookup as looking
 from connectors.schema_registry.client import MAX_RESPONSE
 from connectors.schema_registry.lookup import Lookup, RegistrySchemas, ids, latest_id
 from connectors.schema_registry.register import register
-from connectors.settings import BadSettings, DependencyFailed, RegistrySettings
+from connectors.schema_registry.settings import RegistrySettings
 from schemas import load
 from tests.support.certificates import Authority
 from tests.support.kafka import until

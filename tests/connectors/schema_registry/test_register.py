@@ -10,7 +10,7 @@ import requests
 from connectors.kafka.topics import SCHEMA_OF
 from connectors.schema_registry.lookup import RegistrySchemas, ids
 from connectors.schema_registry.register import NotRegistered, register, register_all
-from connectors.settings import RegistrySettings
+from connectors.schema_registry.settings import RegistrySettings
 from schemas import load
 
 

@@ -6,9 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.settings import DependencyFailed, S3Settings
+from connectors.errors import DependencyFailed
 from connectors.sinks.row_counts import archive_records, lake_rows
 from connectors.storage.folder import Folder, folder
+from connectors.storage.settings import S3Settings
 
 
 def write(path, rows):

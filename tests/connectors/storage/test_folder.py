@@ -8,8 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from connectors.settings import DependencyFailed, S3Settings
+from connectors.errors import DependencyFailed
 from connectors.storage.folder import Changed, folder
+from connectors.storage.settings import S3Settings
 from tests.repository.files import ROOT
 
 

@@ -12,8 +12,9 @@ from datetime import datetime
 import pyarrow.fs as fs
 import pytest
 
-from connectors.settings import DependencyFailed, S3Settings
+from connectors.errors import DependencyFailed
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from runners.simulation import simulate
 from tests.support import s3
 from tests.support.lakes import COMMAND, ROOT, backfill, differences, rows

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from pyarrow import fs
 
-from connectors.settings import DependencyFailed, S3Settings
+from connectors.errors import DependencyFailed
 from connectors.storage import s3 as bucket
 from connectors.storage.folder import Changed, folder
+from connectors.storage.settings import S3Settings
 from runners.stack.faults.http_proxy import (
     Answer,
     FaultProxy,

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from connectors.sinks.bigquery.settings import BigQuerySettings
-from connectors.sinks.contract import refused
+from connectors.sinks.refused_rows import refused
 from connectors.sinks.tables import MINUTES, TELEMETRY
 from pipelines.backfill.day_load_dead_letters import name_of, tell
 from pipelines.backfill.day_loads import Load

@@ -8,12 +8,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.settings import DependencyFailed, S3Settings
+from connectors.errors import DependencyFailed
 from connectors.sinks.bigquery.client import Rest
 from connectors.sinks.bigquery.settings import BigQuerySettings
 from connectors.sinks.bigquery.views import latest_name
 from connectors.sinks.tables import MINUTES, TELEMETRY
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from pipelines.backfill import day_loads
 from pipelines.backfill.day_loads import loads, put_by
 from pipelines.backfill.phases import run

@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from connectors.sinks.contract import Written, refused
+from connectors.errors import BadArguments
+from connectors.sinks.contract import Written
+from connectors.sinks.refused_rows import refused
 from connectors.sinks.tables import TABLES
 from pipelines.backfill import deliver_rows
-from runners.config import BadArguments, Config
+from runners.config import Config
 from tests.support.lakes import backfill, hour_of, rows, subset
 from transforms.model.dead_letters import DEAD_SCHEMA
 
@@ -53,7 +55,7 @@ class Book:
 def book(monkeypatch):
     store = Book()
     monkeypatch.setattr(deliver_rows, "_opened", {})
-    monkeypatch.setattr(deliver_rows, "open_sink", lambda live: store)
+    monkeypatch.setattr(deliver_rows, "open_sink", lambda *_: store)
     return store
 
 

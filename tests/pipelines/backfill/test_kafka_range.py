@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from connectors.archive import offset_blocks
-from connectors.settings import BadSettings, DependencyFailed, KafkaSettings
+from connectors.errors import BadArguments, BadSettings, DependencyFailed
+from connectors.kafka.settings import KafkaSettings
 from pipelines.backfill.spec import Job
 from runners.backfill import request
 from runners.backfill.beam import balances, run_backfill
-from runners.config import BadArguments, Config
+from runners.config import Config
 from runners.simulation import simulate
 from runners.simulation.kafka import as_sent, feed
 from runners.simulation.message_formats import AvroWriter

@@ -9,8 +9,8 @@ from datetime import datetime
 import pyarrow.parquet as pq
 import pytest
 
+from connectors.errors import BadArguments
 from runners.backfill.lake_lock import MARK
-from runners.config import BadArguments
 from tests.support.lakes import backfill, command, differences, run, subset
 
 MIDNIGHT = datetime.fromisoformat("2024-01-16T00:00+09:00")

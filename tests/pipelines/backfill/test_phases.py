@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from connectors.settings import S3Settings
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from pipelines.backfill.phases import parcels_of, run, work
 from pipelines.backfill.work_items import Parcels
 from runners.backfill.request import job_of, listing_of, wanted_types, with_names

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from connectors.settings import DependencyFailed, S3Settings
+from connectors.errors import DependencyFailed
+from connectors.storage.settings import S3Settings
 from pipelines.backfill.spec import SchemaDirectory
 from schemas import load
 

@@ -10,9 +10,11 @@ import fastavro
 import pyarrow as pa
 import pytest
 
-from connectors.settings import DependencyFailed, KafkaSettings
-from connectors.sinks.contract import Written, refused
+from connectors.errors import DependencyFailed
+from connectors.kafka.settings import KafkaSettings
+from connectors.sinks.contract import Written
 from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
+from connectors.sinks.refused_rows import refused
 from connectors.sinks.tables import JUDGED, MINUTES, TELEMETRY
 from pipelines.live import rows_sink_stages
 from pipelines.live.flink.arrow_blocks import parcel, read_block
@@ -84,7 +86,7 @@ class Known:
 @pytest.fixture
 def store(monkeypatch):
     found = Store()
-    monkeypatch.setattr(rows_sink_stages, "open_sink", lambda live: found)
+    monkeypatch.setattr(rows_sink_stages, "open_sink", lambda *_: found)
     return found
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.settings import KafkaSettings, S3Settings
+from connectors.kafka.settings import KafkaSettings
 from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 from pipelines.live.spec import Live
 from pipelines.live.worker import World
 from runners.stack.servers.s3 import REGION

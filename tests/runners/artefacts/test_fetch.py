@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from runners.artefacts import fetch
 from runners.artefacts.fetch import PINS, check, kept, maven_archive, wheel
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from runners.cli.stores import stores
 
 

@@ -8,10 +8,11 @@ import sys
 import pytest
 
 from connectors.archive.settings import ArchiveSettings
+from connectors.errors import BadSettings
 from connectors.kafka.lag import Waiting
 from connectors.lake.settings import LakeSettings
-from connectors.settings import BadSettings, KafkaSettings
-from pipelines.live.spec import Live
+from connectors.operations_db.settings import DatabaseSettings
+from connectors.storage.settings import S3Settings
 from pipelines.open_sink import check_store
 from runners.cli.status import Status
 from runners.config import SINKS, load_config
@@ -121,7 +122,7 @@ def test_the_archive_needs_no_schema_and_no_bindings(settings):
 @pytest.mark.parametrize("store", [ArchiveSettings(), LakeSettings()])
 def test_a_folder_that_nobody_named_is_refused_before_the_job_starts(store):
     with pytest.raises(BadSettings, match="folder is not set"):
-        check_store(Live("sink-archive", KafkaSettings(), store=store))
+        check_store("archive", store, DatabaseSettings(), S3Settings())
 
 
 def test_a_transaction_may_be_open_for_as_long_as_is_set(settings):

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from connectors.settings import DependencyFailed, KafkaSettings
+from connectors.errors import DependencyFailed
+from connectors.kafka.settings import KafkaSettings
 from runners.simulation import simulate
 from runners.simulation.kafka import Feeder, Pace, Record, as_sent, feed
 from runners.simulation.load_loop import Loop

@@ -9,8 +9,7 @@ import sys
 import psutil
 import pytest
 
-from connectors.settings import DependencyFailed
-from runners.config import BadArguments
+from connectors.errors import BadArguments, DependencyFailed
 from runners.stack.processes import (
     Process,
     answers,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from connectors.operations_db.bindings_file import load_bindings
-from connectors.settings import S3Settings
+from connectors.storage.settings import S3Settings
 from runners.simulation import simulate
 from runners.simulation.misbehaviours import MISBEHAVIOURS
 from tests.support.stream_model import Stream

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from connectors.lake.write import hour_folder, local_hours
+from connectors.lake.names import hour_folder
 from tests.support.uploads import at
+from transforms.model.fleet_hours import local_hours
 
 SEOUL = "Asia/Seoul"
 

@@ -14,7 +14,7 @@ from google.cloud.bigquery_storage_v1 import types
 from google.protobuf import any_pb2
 from google.rpc import code_pb2
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from connectors.sinks.bigquery.settings import BigQuerySettings
 from connectors.sinks.bigquery.sink import BigQuerySink
 from runners.stack.faults import http_proxy as http

@@ -7,7 +7,7 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from connectors.sinks.bigquery import load_bisect
 from connectors.sinks.bigquery.errors import RowsRefused
 from runners.stack.faults import http_proxy as http

@@ -10,7 +10,7 @@ from google.cloud import bigquery as google
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectors.settings import BadSettings, DependencyFailed
+from connectors.errors import BadSettings, DependencyFailed
 from connectors.sinks.bigquery import views
 from connectors.sinks.bigquery.settings import BigQuerySettings
 from connectors.sinks.bigquery.sink import BigQuerySink

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from connectors.settings import BadSettings, DependencyFailed
+from connectors.errors import BadSettings, DependencyFailed
 from connectors.sinks.elasticsearch.client import Connection
 from connectors.sinks.elasticsearch.sink import ElasticsearchSink
 from runners.stack.faults.http_proxy import (

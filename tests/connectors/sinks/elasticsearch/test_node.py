@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
 from connectors.sinks.elasticsearch.sink import ElasticsearchSink
 from runners.artefacts import java_runtime

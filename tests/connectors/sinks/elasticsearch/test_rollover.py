@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 import connectors.sinks.elasticsearch.rollover as rollover
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from connectors.sinks.elasticsearch.templates import REFRESHED_EVERY_S
 from connectors.sinks.tables import MINUTES
 from runners.stack.faults.http_proxy import Answer, Rewrite

@@ -6,7 +6,7 @@ from threading import Barrier
 
 import pytest
 
-from connectors.settings import BadSettings, DependencyFailed
+from connectors.errors import BadSettings, DependencyFailed
 from connectors.sinks.elasticsearch.client import connect
 from connectors.sinks.elasticsearch.prune import delete, old
 from connectors.sinks.elasticsearch.templates import template

@@ -5,7 +5,7 @@ import urllib.error
 import pyarrow as pa
 import pytest
 
-from connectors.settings import BadSettings, DependencyFailed
+from connectors.errors import BadSettings, DependencyFailed
 from connectors.sinks.elasticsearch.client import connect
 from connectors.sinks.elasticsearch.templates import has_lifecycles, mapping, template
 from connectors.sinks.tables import TABLES, TELEMETRY

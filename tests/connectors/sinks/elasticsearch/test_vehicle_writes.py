@@ -6,7 +6,7 @@ import threading
 import pyarrow as pa
 import pytest
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from runners.stack.faults.http_proxy import Answer, LoseAnswer, Rewrite
 from tests.connectors.sinks.elasticsearch.rows import GPS, LOG, at, oracle, row, some, table_of
 

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from tests.connectors.sinks.elasticsearch.rows import GPS, oracle, some
 
 REFUSAL = (

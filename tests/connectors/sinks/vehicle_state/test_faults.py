@@ -6,7 +6,8 @@ import time
 import psycopg
 import pytest
 
-from connectors.settings import DatabaseSettings, DependencyFailed
+from connectors.errors import DependencyFailed
+from connectors.operations_db.settings import DatabaseSettings
 from connectors.sinks.tables import TELEMETRY
 from connectors.sinks.vehicle_state.client import StateConnection
 from connectors.sinks.vehicle_state.settings import StateSettings

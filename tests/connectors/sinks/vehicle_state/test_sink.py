@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectors.settings import BadSettings
+from connectors.errors import BadSettings
 from connectors.sinks.tables import MINUTES, TELEMETRY
 from connectors.sinks.vehicle_state.columns import TERMINAL, VEHICLE
 from tests.support.database import new_database

@@ -6,9 +6,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.archive.offset_blocks import Block, cut
+from connectors.archive.names import Block
+from connectors.archive.offset_blocks import cut
+from connectors.errors import DependencyFailed
+from connectors.kafka.settings import KafkaSettings
 from connectors.lake.settings import LakeSettings
-from connectors.settings import DependencyFailed, KafkaSettings
 from connectors.storage import folder
 from pipelines.backfill.spec import Job
 from pipelines.live.lake_sink.stages import LakeStage

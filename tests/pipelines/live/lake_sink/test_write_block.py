@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from connectors.operations_db.bindings_file import load_bindings
-from connectors.settings import S3Settings
 from connectors.storage import folder
+from connectors.storage.settings import S3Settings
 from pipelines.backfill.spec import Job
 from pipelines.live.lake_sink.write_block import Core
 from runners.simulation import simulate

@@ -2,7 +2,7 @@
 
 import pytest
 
-from connectors.settings import DependencyFailed
+from connectors.errors import DependencyFailed
 from runners.stack.processes import free_port
 from runners.stack.servers.flink import Flink
 from tests.support.servers import CACHE

@@ -1,0 +1,25 @@
+"""How folders on S3 are reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from connectors.errors import BadSettings
+
+
+def named_folder(store: str, folder: str | None) -> str:
+    """The folder of a store that lies in one. Raises BadSettings where nobody said it."""
+    if not folder:
+        raise BadSettings(f"sinks.{store}.folder is not set: give a path or s3://bucket/prefix")
+    return folder
+
+
+@dataclass(frozen=True)
+class S3Settings:
+    """How to reach S3. Credentials come from the standard AWS sources (environment, profile,
+    role), again when a store refuses them; `endpoint` is for S3-compatible stores."""
+
+    endpoint: str | None = None
+    region: str | None = None
+    connect_timeout_s: float = 5
+    request_timeout_s: float = 15
