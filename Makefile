@@ -88,7 +88,7 @@ bench: $(READY)
 	$(BIN)/python -m bench
 
 bench-live: servers $(JAR)
-	$(BIN)/python -m bench.live --latency 120
+	$(BIN)/python -m bench.live_jobs --latency 120
 
 clean:
 	rm -rf .venv .venv-flink $(JAR) pipelines/live/flink/java/target demo .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache \

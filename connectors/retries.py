@@ -25,17 +25,17 @@ class DeliverySettings(Section):
 Done = TypeVar("Done")
 
 
-class Passing(Exception):
+class TransientError(Exception):
     """A store said no for now: names the store, the request and its answer."""
 
 
-def patiently(
+def with_retries(
     settings: DeliverySettings, attempt: Callable[[], Done], told: Callable[[], None] | None = None
 ) -> Done:
-    """Call `attempt` until it raises Passing no more; `told` is called before every wait. Raises
-    DependencyFailed with the last reason when patience ends."""
+    """Call `attempt` until it raises TransientError no more; `told` is called before every wait.
+    Raises DependencyFailed with the last reason when patience ends."""
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(Passing),
+        retry=tenacity.retry_if_exception_type(TransientError),
         wait=tenacity.wait_random_exponential(
             multiplier=settings.retry_backoff_ms / 1000, max=settings.retry_backoff_max_ms / 1000
         ),
@@ -45,5 +45,5 @@ def patiently(
     )
     try:
         return retrying(attempt)
-    except Passing as error:
+    except TransientError as error:
         raise DependencyFailed(f"gave up after {settings.max_retries} retries: {error}") from error

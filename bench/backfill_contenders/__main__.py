@@ -1,4 +1,4 @@
-"""One contender in a process of its own: python -m bench.contenders NAME ARCHIVE OUT.
+"""One contender in a process of its own: python -m bench.backfill_contenders NAME ARCHIVE OUT.
 
 Prints {"seconds", "cpu_s", "peak_mb"} as JSON. The clocks start after the imports.
 """

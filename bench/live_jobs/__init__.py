@@ -1,1 +1,1 @@
-"""The live jobs against their peers, on one cluster and the same topics: `python -m bench.live`."""
+"""The live jobs against their peers, on one cluster and the same topics."""

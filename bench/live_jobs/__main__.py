@@ -1,4 +1,5 @@
-"""python -m bench.live: the live jobs against their peers, then latency, checkpoints and memory."""
+"""python -m bench.live_jobs: the live jobs against their peers, then latency, checkpoints and
+memory."""
 
 from __future__ import annotations
 
@@ -57,7 +58,7 @@ def wanted(who: str, kind: str, work: str, parallelism: int) -> bool:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.live", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.live_jobs", description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of uploads")
     parser.add_argument("--settle", type=float, default=8.0, help="seconds before measuring")
     parser.add_argument("--span", type=float, default=6.0, help="seconds measured")

@@ -24,7 +24,7 @@ from runners.artefacts.fetch import default_cache, kept, maven_jars
 from runners.config import Config, StreamConfig
 from runners.flink.client import client, told
 from runners.flink.environment import flink_python
-from runners.flink.live_job import Plan
+from runners.flink.live_job import LiveJob
 from runners.flink.rest import Cluster
 from runners.flink.submit import submit
 from runners.stack.servers.flink import Flink
@@ -76,7 +76,7 @@ def jars() -> list[Path]:
 
 def ours(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
     """`odograph submit`: a job of ours."""
-    plan = Plan(
+    plan = LiveJob(
         job=work,
         config=bench.config,
         python=str(flink_python()),

@@ -1,7 +1,7 @@
 """Latency from produce to vehicle topic, checkpoints and memory, under a steady feed.
 
-`python -m bench.live.latency feed|read …` are the feeder and a reader, each a process of its own.
-"""
+`python -m bench.live_jobs.latency feed|read …` are the feeder and a reader, each a process of its
+own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from connectors.kafka.client import client_properties, end_offsets
 from connectors.schema_registry.lookup import ids
 from runners.config import load_config
 from runners.flink.environment import flink_python
-from runners.flink.live_job import Plan
+from runners.flink.live_job import LiveJob
 from runners.flink.rest import Cluster
 from runners.flink.submit import submit
 from schemas import load
@@ -48,7 +48,7 @@ def measure(bench: Bench, rates: list[int], seconds: float) -> dict[str, Any]:
     with ExitStack() as running:
         jobs = {}
         for name in ("convert", "aggregate"):
-            plan = Plan(
+            plan = LiveJob(
                 job=name,
                 config=bench.config,
                 python=str(flink_python()),

@@ -1,8 +1,7 @@
 """Where the time of the live stages goes: each stage on blocks of uploads, without a cluster.
 
-`python -m bench.live.stages` prints processor time an upload and a sample; with --profile also the
-functions that take most of it.
-"""
+`python -m bench.live_jobs.stages` prints processor time an upload and a sample; with --profile also
+the functions that take most of it."""
 
 from __future__ import annotations
 
@@ -21,9 +20,9 @@ import pyarrow as pa
 from bench.live_jobs.uploads import KINDS, START_MS, Kind, binding_rows, encoded, terminals
 from connectors.kafka.settings import KafkaSettings
 from connectors.operations_db.refresh import Snapshot
-from pipelines.live.flink.arrow_blocks import parcel, read_block
+from pipelines.live.flink.arrow_blocks import read_block, stage_output
 from pipelines.live.kafka_records import DEVICE_RECORD, OUT_RECORD
-from pipelines.live.spec import Live
+from pipelines.live.spec import LiveJobSpec
 from pipelines.live.stage import CHANGED, ConvertStage, LookStage, MinutesStage, Stage
 from schemas import load
 from transforms.bindings.bindings import Bindings
@@ -99,7 +98,7 @@ def blocks(kind: Kind, names: list[str], count: int) -> list[bytes]:
         ],
         schema=DEVICE_RECORD,
     )
-    return [parcel([(0, records.slice(at * size, size))])[8:] for at in range(count)]
+    return [stage_output([(0, records.slice(at * size, size))])[8:] for at in range(count)]
 
 
 def outputs(told: bytes, schemas: Sequence[pa.Schema]) -> list[list[pa.RecordBatch]]:
@@ -134,10 +133,10 @@ def changed(registered: list[pa.RecordBatch]) -> list[bytes]:
     columns["revision"] = (0,) * len(rows)
     arrays = [pa.array(columns[field.name], field.type) for field in CHANGED]
     batch = pa.RecordBatch.from_arrays(arrays, schema=CHANGED)
-    return [parcel([(0, batch.slice(at, 5000))])[8:] for at in range(0, batch.num_rows, 5000)]
+    return [stage_output([(0, batch.slice(at, 5000))])[8:] for at in range(0, batch.num_rows, 5000)]
 
 
-def stage(kind: type[Stage], live: Live, world: World) -> Stage:
+def stage(kind: type[Stage], live: LiveJobSpec, world: World) -> Stage:
     """A stage that knows this world."""
     return type(kind.__name__, (kind,), {"world": property(lambda self: world)})(live)
 
@@ -158,7 +157,7 @@ def run(
 
 def measure(count: int, top: int) -> None:
     """Print the time of every stage on both kinds of uploads."""
-    live = Live("bench", KafkaSettings())
+    live = LiveJobSpec("bench", KafkaSettings())
     print(f"{'uploads':18} {'stage':12} {'us an upload':>12} {'us a sample':>12}")
     for kind in KINDS.values():
         names = terminals(5000)
@@ -179,7 +178,7 @@ def measure(count: int, top: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m bench.live.stages", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.live_jobs.stages", description=__doc__)
     parser.add_argument("--blocks", type=int, default=20)
     parser.add_argument("--profile", type=int, default=0, metavar="N", help="the N heaviest")
     options = parser.parse_args()

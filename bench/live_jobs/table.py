@@ -1,7 +1,7 @@
 """The results of the live measurements as Markdown.
 
-`python -m bench.live.table DATE FILE...` puts several runs (`--out` of each) into bench/README.md.
-"""
+`python -m bench.live_jobs.table DATE FILE...` puts several runs (`--out` of each) into
+bench/README.md."""
 
 from __future__ import annotations
 

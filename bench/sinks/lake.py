@@ -39,12 +39,12 @@ from connectors.lake.settings import LakeSettings
 from connectors.operations_db.bindings_file import load_bindings
 from connectors.schema_registry.lookup import RegistrySchemas
 from connectors.storage.settings import S3Settings
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from pipelines.live.lake_sink.write_block import Core, write_block
 from runners.artefacts.fetch import default_cache, kept, maven_jars
 from runners.config import SinksConfig
 from runners.flink.environment import flink_python
-from runners.flink.live_job import Plan
+from runners.flink.live_job import LiveJob
 from runners.flink.submit import submit
 from runners.stack.catalogue import Choice, free_ports
 from runners.stack.stack import down, up
@@ -114,7 +114,7 @@ def ours(bench: contenders.Bench, kind: Kind, folder: Path) -> Result:
     """`odograph submit sink lake`; blocks of 20,000, corrections after three minutes."""
     store = LakeSettings(folder=str(folder), rotate_schedule_interval_ms=20_000)
     config = bench.config.model_copy(update={"sinks": SinksConfig(lake=store)})
-    plan = Plan(
+    plan = LiveJob(
         job="sink-lake",
         config=config,
         python=str(flink_python()),
@@ -192,7 +192,7 @@ def writing(bench: contenders.Bench, kind: Kind, folder: Path) -> Result:
     decoder = Decoder(config.rules.bounds, terminals.known, RegistrySchemas(config.registry))
     core = Core(decoder, terminals.bindings, config.rules)
     source = f"{SCHEME}{config.kafka.bootstrap}"
-    job = Job(source, "", str(folder), "", kafka=config.kafka)
+    job = BackfillSpec(source, "", str(folder), "", kafka=config.kafka)
     spans = spans_between(config.kafka, [kind.topic], None, None)
     blocks = list_blocks(config.kafka, spans, lambda *place: None).objects
     began, before = time.monotonic(), time.process_time()

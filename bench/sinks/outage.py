@@ -27,11 +27,11 @@ from bench.live_jobs.watch import Cost
 from connectors.errors import DependencyFailed
 from connectors.kafka.client import end_offsets
 from connectors.kafka.lag import committed
-from pipelines.live.spec import Live
+from pipelines.live.spec import LiveJobSpec
 from runners.artefacts.fetch import default_cache
 from runners.config import load_config
 from runners.flink.environment import flink_python
-from runners.flink.live_job import Plan
+from runners.flink.live_job import LiveJob
 from runners.flink.submit import submit
 from runners.stack.catalogue import Choice, free_ports
 from runners.stack.stack import down, up
@@ -66,7 +66,7 @@ class Moment:
 class Watch:
     """Looks at sinks every few seconds, and prints what it sees once a minute."""
 
-    sinks: dict[str, Live]
+    sinks: dict[str, LiveJobSpec]
     cost: Cost
     began: float = field(default_factory=time.monotonic)
     seen: list[Moment] = field(default_factory=list)
@@ -165,9 +165,9 @@ def main() -> int:
         shutil.rmtree(data, ignore_errors=True)
 
 
-def sink_plan(name: str, settings: Path, bench: Bench) -> Plan:
+def sink_plan(name: str, settings: Path, bench: Bench) -> LiveJob:
     """The job that writes to this store, all that is on Kafka."""
-    return Plan(
+    return LiveJob(
         job=f"sink-{name}",
         config=load_config(str(settings)),
         python=str(flink_python()),

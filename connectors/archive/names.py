@@ -99,7 +99,7 @@ LAST_MS = 253_370_764_800_000
 
 
 @dataclass(frozen=True)
-class Block:
+class OffsetBlock:
     """Offsets [start, end) of a partition. `first_offset` stands in the names of its objects: the
     block's first one, a later one where the lake already has what Kafka no longer holds."""
 
@@ -120,7 +120,7 @@ def arrival_hours(stamp_ms: np.ndarray, zone: str) -> np.ndarray:
     return local_hours(np.clip(stamp_ms, 0, LAST_MS), zone)
 
 
-def object_name(block: Block, hour: int) -> str:
+def object_name(block: OffsetBlock, hour: int) -> str:
     """Path below topics/ of what arrived in local `hour` (yyyyMMddHH) of a block."""
     text = f"{hour:010d}"
     folder = f"{text[:4]}/{text[4:6]}/{text[6:8]}/{text[8:]}"

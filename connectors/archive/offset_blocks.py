@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from connectors.archive.names import (
     BLOCK,
     ArchiveObject,
-    Block,
+    OffsetBlock,
     arrival_hours,
     object_name,
     parse_name,
@@ -37,11 +37,11 @@ _RANGE = re.compile(
 
 
 @dataclass(frozen=True)
-class Blocks:
+class OffsetBlocks:
     """The same as a listing of an archive: blocks to read, and what neither Kafka nor the lake
     has (any more): (name, reason)."""
 
-    objects: list[Block]
+    objects: list[OffsetBlock]
     broken: list[tuple[str, str]]
 
 
@@ -85,7 +85,7 @@ where it has nothing."""
 
 def list_blocks(
     settings: KafkaSettings, spans: Spans, reached: Reached, size: int = BLOCK
-) -> Blocks:
+) -> OffsetBlocks:
     """The whole blocks of `size` offsets that `spans` touch, up to what is committed now. Where
     Kafka has deleted the beginning of a block, reading goes on behind what the lake has of it.
 
@@ -97,12 +97,12 @@ def list_blocks(
     if absent:
         topic, partition = absent[0]
         raise BadSettings(f"topic {topic} has no partition {partition}")
-    found = Blocks([], [])
+    found = OffsetBlocks([], [])
     for place in sorted(spans):
         first, end = spans[place]
         end = min(end, limits[place])
         for start in range(first // size * size, end, size):
-            block = Block(*place, start, min(start + size, limits[place]), start)
+            block = OffsetBlock(*place, start, min(start + size, limits[place]), start)
             if start >= held[place]:
                 found.objects.append(block)
                 continue
@@ -112,7 +112,9 @@ def list_blocks(
     return found
 
 
-def remainder(block: Block, held: int, reached: int | None) -> tuple[Block | None, str | None]:
+def remainder(
+    block: OffsetBlock, held: int, reached: int | None
+) -> tuple[OffsetBlock | None, str | None]:
     """What is left of a block of which Kafka holds what is from `held` on: read on behind what the
     lake has, so that nothing it has is replaced by less. And what neither has, in words."""
     known = block.start if reached is None else reached
@@ -125,7 +127,7 @@ def remainder(block: Block, held: int, reached: int | None) -> tuple[Block | Non
 
 
 def read_block(
-    settings: KafkaSettings, block: Block, zone: str
+    settings: KafkaSettings, block: OffsetBlock, zone: str
 ) -> Iterator[tuple[ArchiveObject, pa.RecordBatch]]:
     """Raw batches of a block in order, each with the object of its arrival hour.
 
@@ -136,7 +138,7 @@ def read_block(
 
 
 def cut(
-    records: Iterable[pa.RecordBatch], block: Block, zone: str
+    records: Iterable[pa.RecordBatch], block: OffsetBlock, zone: str
 ) -> Iterator[tuple[ArchiveObject, pa.RecordBatch]]:
     """The same of the records of a block. How batches are cut is a function of what the block
     holds, however it is delivered."""

@@ -13,7 +13,7 @@ PLACE = "_state/archive"
 Span = tuple[int, int]
 
 
-class Interference(Exception):
+class ArchiveConflict(Exception):
     """Another hand in this archive, to which waiting is no answer: says where and what to do."""
 
 
@@ -27,10 +27,10 @@ class Progress:
     lost: tuple[Span, ...] = ()
 
     def moved(self, news: Progress) -> Progress:
-        """The same with what was archived since. Raises Interference where it does not join on, as
-        when another writer began the archive meanwhile."""
+        """The same with what was archived since. Raises ArchiveConflict where it does not join on,
+        as when another writer began the archive meanwhile."""
         if news.begin > self.end:
-            raise Interference(
+            raise ArchiveConflict(
                 f"offsets {self.end} to {news.begin - 1} were not archived: try again"
             )
         lost = tuple(sorted({*self.lost, *news.lost}))
@@ -60,7 +60,7 @@ def _parsed(text: bytes) -> Progress:
 
 
 @dataclass
-class Mark:
+class ProgressFile:
     """The progress of one partition as a writer moves it. What another writer noted meanwhile is
     kept, so that it never goes back. Use from one thread at a time."""
 
@@ -80,8 +80,8 @@ class Mark:
         self._seen = True
 
     def move(self, news: Progress) -> None:
-        """Note what is archived now. Raises Changed where another writer noted something
-        meanwhile, DependencyFailed; call it again then. Raises Interference."""
+        """Note what is archived now. Raises VersionConflict where another writer noted something
+        meanwhile, DependencyFailed; call it again then. Raises ArchiveConflict."""
         self.look()
         progress = self.progress.moved(news) if self.progress else news
         if progress == self.progress:

@@ -18,7 +18,7 @@ from connectors.archive.names import ArchiveObject, BrokenObject, parse_name
 from connectors.storage.folder import Folder, failing
 from schemas import MESSAGE_TYPES
 from schemas.arrow import UTC_MS
-from transforms.decode.avro_container import Block
+from transforms.decode.avro_container import ContainerBlock
 from transforms.model import raw_messages
 
 BLOCK_BYTES = 8 << 20
@@ -62,7 +62,7 @@ def list_objects(
 
 def read_object(
     topics: Folder, one: ArchiveObject, max_line_bytes: int
-) -> Iterator[pa.RecordBatch | Block]:
+) -> Iterator[pa.RecordBatch | ContainerBlock]:
     """Raw batches of an object, in order, of bounded size.
 
     Raises BrokenObject when it cannot be read on; what came before is good. Raises
@@ -259,7 +259,7 @@ def _as_raw(column: pa.Array, field: pa.Field) -> pa.Array:
         raise BrokenObject(f"column {field.name} of type {kind}: {error}") from None
 
 
-def _read_container(topics: Folder, one: ArchiveObject) -> Iterator[Block]:
+def _read_container(topics: Folder, one: ArchiveObject) -> Iterator[ContainerBlock]:
     data = b"".join(_chunks(topics, one.name))
     if not data:
         raise BrokenObject("the object is empty")
@@ -276,5 +276,5 @@ def _read_container(topics: Folder, one: ArchiveObject) -> Iterator[Block]:
         if block is None:
             return
         data = block.bytes_.getvalue()  # type: ignore[attr-defined]  # its stub lacks it
-        yield Block(one.source, line, block.num_records, data, blocks.writer_schema)
+        yield ContainerBlock(one.source, line, block.num_records, data, blocks.writer_schema)
         line += block.num_records

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from connectors.archive.parquet import MissingRecords, OtherRecords, joined, old_lines
-from connectors.archive.progress import Interference
+from connectors.archive.progress import ArchiveConflict
 from connectors.errors import DependencyFailed
-from connectors.retries import DeliverySettings, Passing, patiently
-from connectors.storage.folder import Changed, Folder
+from connectors.retries import DeliverySettings, TransientError, with_retries
+from connectors.storage.folder import Folder, VersionConflict
 
 CACHE_BYTES = 64 << 20
 TOPICS = "topics"
@@ -42,11 +42,11 @@ class Patience:
         def attempt() -> None:
             try:
                 work()
-            except (DependencyFailed, Changed) as error:
+            except (DependencyFailed, VersionConflict) as error:
                 _LOG.warning("the archive waits: %s", error)
-                raise Passing(str(error)) from error
+                raise TransientError(str(error)) from error
 
-        patiently(self.settings, attempt, lambda: self.tally.update(retries=1))
+        with_retries(self.settings, attempt, lambda: self.tally.update(retries=1))
 
 
 class Cache:
@@ -88,10 +88,9 @@ class Objects:
         `left_out`.
 
         What is written replaces only what was read. Where another writer, or this one with an
-        answer that was lost, wrote in between, Changed is raised, and calling it again is right,
-        as it is after DependencyFailed. Raises Interference where the object is another's, or
-        lacks what it must have.
-        """
+        answer that was lost, wrote in between, VersionConflict is raised, and calling it again is
+        right, as it is after DependencyFailed. Raises ArchiveConflict where the object is
+        another's, or lacks what it must have."""
         path = f"{TOPICS}/{name}"
         old = self._old_version(name)
         cached = self.cache.take(name)
@@ -102,7 +101,7 @@ class Objects:
         except MissingRecords as error:
             if cached:  # older, it may be, than what is known of other writers' work
                 return self.join(name, rows, due, tally)
-            raise Interference(self._missing(path, error)) from error
+            raise ArchiveConflict(self._missing(path, error)) from error
         if more is not None:
             data, version = more, self.archive.replace(path, more, version)
             tally["size"] += more.size
@@ -118,13 +117,13 @@ class Objects:
             return joined(stored, rows, due)
         except OtherRecords as error:
             where = f"{self.archive.uri}/{path}"
-            raise Interference(
+            raise ArchiveConflict(
                 f"{where}: {error}: was the topic deleted and made again? Archive it to another"
                 " folder"
             ) from error
         except (pa.ArrowException, OSError) as error:
             where = f"{self.archive.uri}/{path}"
-            raise Interference(
+            raise ArchiveConflict(
                 f"{where} cannot be read, so nothing can be added to it: {error}. Move it away"
                 f" and {AGAIN}"
             ) from error

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from connectors.archive import names
 from connectors.archive.parquet import SCHEMA
-from connectors.archive.progress import Interference, Mark, Progress
+from connectors.archive.progress import ArchiveConflict, Progress, ProgressFile
 from connectors.archive.write_object import Objects, Patience
 from connectors.errors import DependencyFailed
 from connectors.kafka.bounded_read import OffsetsGone, read_range
@@ -67,7 +67,7 @@ class PartitionWriter:
     ) -> None:
         self._topic, self._partition, self._zone = topic, partition, zone
         self._objects, self._settings, self._source = objects, settings, source
-        self._mark = Mark(objects.archive, topic, partition)
+        self._mark = ProgressFile(objects.archive, topic, partition)
         self._next: int | None = None
 
     def take(self, rows: pa.Table) -> Counter[str]:
@@ -86,14 +86,15 @@ class PartitionWriter:
                 reached = self._complete(reached, first, patience)
             self._join(rows, patience)
             self._move(first, last + 1, patience)
-        except Interference as error:
+        except ArchiveConflict as error:
             raise DependencyFailed(str(error)) from error
         self._next = last + 1
         return tally
 
     def _recognise(self, patience: Patience) -> None:
         """See that the topic reaches as far as its archive and has the archive's last record,
-        unless that is deleted. Raises Interference where it is another topic of the same name."""
+        unless that is deleted. Raises ArchiveConflict where it is another topic of the same
+        name."""
         known = self._mark.progress
         if known is None or known.begin == known.end:
             return
@@ -102,7 +103,7 @@ class PartitionWriter:
         except OffsetsGone as error:
             if self._source.begin(self._topic, self._partition) >= known.end:
                 return
-            raise Interference(
+            raise ArchiveConflict(
                 f"{self._topic}-{self._partition}: {self._objects.archive.uri} holds offsets"
                 f" {known.begin} to {known.end - 1}, and the topic ends before: it was deleted and"
                 f" made again. Archive it to another folder ({error})"
@@ -174,6 +175,8 @@ class PartitionWriter:
         hours = local_hours(stamps, self._zone)
         for start in np.unique(starts).tolist():
             for hour in np.unique(hours[starts == start]).tolist():
-                block = names.Block(self._topic, self._partition, start, start + names.BLOCK, start)
+                block = names.OffsetBlock(
+                    self._topic, self._partition, start, start + names.BLOCK, start
+                )
                 chosen = pa.array((starts == start) & (hours == hour))
                 yield names.object_name(block, hour), rows.filter(chosen)

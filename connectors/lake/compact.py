@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from connectors.lake.merged_objects import SOURCE, Hour, held, let_go, schema_of
 from connectors.lake.names import merged_name
 from connectors.lake.write import aligned, parquet_writer
-from connectors.storage.folder import Changed, Folder, unless_changed
+from connectors.storage.folder import Folder, VersionConflict, unless_changed
 
 ROWS = 250_000
 """Rows of a row group."""
@@ -54,7 +54,7 @@ def compact(lake: Folder, before: date, settled: datetime, least_bytes: int) -> 
                 _Merging(lake, table, place, settled.strftime("%Y%m%d%H"), least_bytes, done).run(
                     Hour.of(listed)
                 )
-            except Changed:
+            except VersionConflict:
                 done.busy.append(place)
     return done
 
@@ -142,7 +142,8 @@ class _Merging:
 
     def write(self, hour: Hour, name: str, more: list[str]) -> bool:
         """Write a merged object with `more` sources and without the rows of those that have an
-        object of their own; then let its sources go. Raises Changed where another wrote it."""
+        object of their own; then let its sources go. Raises VersionConflict where another wrote
+        it."""
         before = self._read([name])
         replaced = [
             one for found in before for one in hour.superseded(held(self.table, found.parquet))
@@ -177,7 +178,7 @@ class _Merging:
         if self.lake.version(name) is None:
             let_go(self.lake, name)
             return
-        with suppress(Changed):
+        with suppress(VersionConflict):
             self.lake.delete_version(name, one.version)
 
 

@@ -17,7 +17,7 @@ from connectors.errors import DependencyFailed
 from connectors.lake.read import TABLES as LAKE_TABLES
 from connectors.lake.read import parts
 from connectors.operations_db.settings import DatabaseSettings
-from connectors.retries import patiently
+from connectors.retries import with_retries
 from connectors.sinks.bigquery.settings import BigQuerySettings
 from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
 from connectors.sinks.tables import TABLES
@@ -96,7 +96,7 @@ def elasticsearch_documents(settings: ElasticsearchSettings) -> Counter[str]:
         found: Counter[str] = Counter()
         for base, pattern in {**bases, index_name(prefix): index_name(prefix)}.items():
             path = f"/{pattern}/_count?ignore_unavailable=true"
-            found[base] = patiently(settings, partial(count, path))
+            found[base] = with_retries(settings, partial(count, path))
         return found
     finally:
         connection.close()

@@ -23,7 +23,7 @@ from pyarrow import fs
 
 from connectors.errors import DependencyFailed
 from connectors.storage import local, s3
-from connectors.storage.s3 import ANY_VERSION, ATTEMPTS, Changed
+from connectors.storage.s3 import ANY_VERSION, ATTEMPTS, VersionConflict
 from connectors.storage.settings import S3Settings
 
 PARALLEL = 16
@@ -32,7 +32,7 @@ ABANDONED = timedelta(days=1)
 _LOG = logging.getLogger(__name__)
 LOCK = ".lock"
 REWRITES = 20
-__all__ = ["Changed", "Commit", "Folder", "failing", "folder", "unless_changed"]
+__all__ = ["Commit", "Folder", "VersionConflict", "failing", "folder", "unless_changed"]
 Done = TypeVar("Done")
 
 
@@ -40,7 +40,7 @@ def unless_changed(place: str, attempt: Callable[[], Done]) -> Done:
     """Read and replace, again when somebody else wrote in between. Raises DependencyFailed, also
     where others write what lies at `place` again and again."""
     for _ in range(REWRITES):
-        with suppress(Changed):
+        with suppress(VersionConflict):
             return attempt()
     raise DependencyFailed(f"{place}: others wrote it {REWRITES} times meanwhile")
 
@@ -149,7 +149,8 @@ class Folder:
 
     def replace(self, name: str, data: pa.Buffer | bytes, replaced: str | None) -> str:
         """Write a whole file in place of its version `replaced` (None: where there was none) and
-        let it be durable; returns its version. Raises Changed where another version is there."""
+        let it be durable; returns its version. Raises VersionConflict where another version is
+        there."""
         with failing(f"write {self.uri}/{name}"):
             if self.local:
                 os.makedirs(self.path, exist_ok=True)
@@ -184,8 +185,8 @@ class Folder:
             return stream, Rename(stream, target, self.at(name))
 
     def delete_version(self, name: str, deleted: str) -> None:
-        """Delete a version of a file; nothing happens when there is no file. Raises Changed where
-        another version is there."""
+        """Delete a version of a file; nothing happens when there is no file. Raises VersionConflict
+        where another version is there."""
         with failing(f"delete {self.uri}/{name}"), suppress(FileNotFoundError):
             if self.local:
                 local.delete(self.at(name), deleted, self.at(LOCK))

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pyarrow as pa
 
-from connectors.storage.s3 import Changed
+from connectors.storage.s3 import VersionConflict
 
 _HALF = re.compile(r"\..+\.[0-9a-f]{8}")
 
@@ -49,7 +49,7 @@ def get(path: str) -> tuple[bytes, str]:
 def replace(path: str, data: pa.Buffer | bytes, replaced: str | None, lock: str) -> str:
     """Write a whole file in place of its version `replaced` (None: where there was none), so that
     it survives the machine; returns its version. Writers that use one `lock` file exclude each
-    other. Raises Changed where another version is there."""
+    other. Raises VersionConflict where another version is there."""
     stream, target = begin(path)
     try:
         with stream:
@@ -69,7 +69,7 @@ def replace(path: str, data: pa.Buffer | bytes, replaced: str | None, lock: str)
 
 def delete(path: str, deleted: str, lock: str) -> None:
     """Delete a version of a file, against writers as `replace` is; nothing happens when there is
-    no file. Raises Changed where another version is there."""
+    no file. Raises VersionConflict where another version is there."""
     if version(path) is not None:
         with _while(path, deleted, lock):
             os.unlink(path)
@@ -80,7 +80,7 @@ def _while(path: str, expected: str | None, lock: str) -> Iterator[None]:
     with open(lock, "a", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         if version(path) != expected:
-            raise Changed(f"{path} is not what it was")
+            raise VersionConflict(f"{path} is not what it was")
         yield
 
 

@@ -34,7 +34,7 @@ _ABSENT = frozenset({"NoSuchKey", "404"})
 _BROKEN = (BotoCoreError, HTTPClientError, HTTPError)
 
 
-class Changed(Exception):
+class VersionConflict(Exception):
     """A file is not the version that was to be replaced: another wrote it, or this one's write was
     done and its answer lost."""
 
@@ -74,13 +74,14 @@ def forget_credentials() -> None:
 
 @contextmanager
 def _asking(replacing: bool = False) -> Iterator[None]:
-    """Turn what a bucket does wrong into OSError, and what changed meanwhile into Changed."""
+    """Turn what a bucket does wrong into OSError, and what changed meanwhile into
+    VersionConflict."""
     try:
         yield
     except ClientError as error:
         code = _code(error)
         if code in _CONFLICTS or (replacing and code in _ABSENT):
-            raise Changed(str(error)) from error
+            raise VersionConflict(str(error)) from error
         if code in _ABSENT:
             raise FileNotFoundError(str(error)) from error
         if _status(error) < SERVER_ERRORS:  # fresh credentials may have another answer
@@ -127,7 +128,7 @@ def put(settings: S3Settings, path: str, data: IO[bytes], replaced: str | None) 
     """Write a whole file as an object in place of the version `replaced` (None: of nothing;
     ANY_VERSION: of whatever is there); returns its version. An object appears whole or not at all.
 
-    Raises Changed where another version is there, BucketError.
+    Raises VersionConflict where another version is there, BucketError.
     """
     size = data.seek(0, os.SEEK_END)
     data.seek(0)
@@ -211,7 +212,7 @@ def _tag_of_parts(parts: list[dict[str, Any]]) -> str:
 
 def delete(settings: S3Settings, path: str, deleted: str = ANY_VERSION) -> None:
     """Delete a version of an object, or whatever is there; nothing happens when there is none.
-    Raises Changed where another version is there, BucketError."""
+    Raises VersionConflict where another version is there, BucketError."""
     with suppress(FileNotFoundError), _asking():
         _client(settings).delete_object(**_place(path), **_condition(deleted))
 

@@ -13,14 +13,14 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from connectors.archive.names import ArchiveObject, Block
+from connectors.archive.names import ArchiveObject, OffsetBlock
 from connectors.lake.compact import take_out
 from pipelines.backfill import ledger as ledgers
 from pipelines.backfill.beam_coder import BatchCoder as BatchCoder
 from pipelines.backfill.day_loads import Load, loads
 from pipelines.backfill.deliver_rows import load
 from pipelines.backfill.read import scan
-from pipelines.backfill.spec import Job, Scanned
+from pipelines.backfill.spec import BackfillSpec, Scanned
 from pipelines.backfill.steps import (
     Context,
     SettledObject,
@@ -34,7 +34,7 @@ Verdicts = tuple[str, pa.RecordBatch]
 
 
 def build(
-    pipeline: beam.Pipeline, job: Job, sources: Iterable[ArchiveObject | Block]
+    pipeline: beam.Pipeline, job: BackfillSpec, sources: Iterable[ArchiveObject | OffsetBlock]
 ) -> beam.PCollection[dict[str, Any]]:
     """The whole job; its one element is the ledger."""
     scanned = (
@@ -89,12 +89,12 @@ def build(
     return ledger
 
 
-def scan_with(source: ArchiveObject | Block, job: Job) -> list[Scanned]:
+def scan_with(source: ArchiveObject | OffsetBlock, job: BackfillSpec) -> list[Scanned]:
     """Step 1 on one object or block."""
     return scan(job, source)
 
 
-def settle_with(group: tuple[str, dict[str, Any]], job: Job) -> list[SettledObject]:
+def settle_with(group: tuple[str, dict[str, Any]], job: BackfillSpec) -> list[SettledObject]:
     """Step 3 on one object and all verdicts on it."""
     name, found = group
     scanned = next(iter(found["scanned"]), None)
@@ -102,28 +102,28 @@ def settle_with(group: tuple[str, dict[str, Any]], job: Job) -> list[SettledObje
     return [] if settled is None else [settled]
 
 
-def merge_with(hour: int, job: Job) -> int:
+def merge_with(hour: int, job: BackfillSpec) -> int:
     """Step 4 on one hour."""
     return merge_minutes(job, hour)
 
 
-def tidy_with(place: str, job: Job) -> None:
+def tidy_with(place: str, job: BackfillSpec) -> None:
     """Step 4 on one folder of a table: merged objects there give way to what was settled."""
     take_out(job.tables, place)
 
 
-def loads_after(_: None, minutes: int, job: Job) -> list[Load]:
+def loads_after(_: None, minutes: int, job: BackfillSpec) -> list[Load]:
     """What waits for stores that take whole days, once all minutes are there."""
     return list(loads(job))
 
 
-def load_with(waiting: Load, job: Job) -> None:
+def load_with(waiting: Load, job: BackfillSpec) -> None:
     """Step 5 on one day of a table."""
     load(job, waiting)
 
 
 def finish(
-    ledger: dict[str, Any], minutes: int, tidied: int, loaded: int, job: Job
+    ledger: dict[str, Any], minutes: int, tidied: int, loaded: int, job: BackfillSpec
 ) -> dict[str, Any]:
     """The ledger, complete once all minutes are written, all folders tidied and all days loaded;
     nothing is left to do then."""
@@ -134,7 +134,7 @@ def finish(
 class Gather(beam.CombineFn):
     """Waits for all objects, then says what is to be judged together."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BackfillSpec) -> None:
         self.job = job
 
     def create_accumulator(self) -> list[Scanned]:
@@ -154,7 +154,7 @@ class Gather(beam.CombineFn):
 class Judge(beam.DoFn):
     """Step 2 on a range of buckets of terminals."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BackfillSpec) -> None:
         self.job = job
 
     def process(self, element: tuple[int, int], context: Context) -> Iterator[Verdicts]:

@@ -18,13 +18,13 @@ from connectors.lake.write import aligned, parquet_bytes
 from connectors.sinks.tables import REVISION, TABLES, Table
 from connectors.storage.folder import unless_changed
 from pipelines.backfill.day_loads import Load
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from transforms.model.dead_letters import DEAD_SCHEMA
 
 Key = tuple[Any, ...]
 
 
-def tell(job: Job, one: Load, files: Iterable[Any], refused: pa.RecordBatch) -> None:
+def tell(job: BackfillSpec, one: Load, files: Iterable[Any], refused: pa.RecordBatch) -> None:
     """Have dead letters of what was `refused` of a load, and of no other row in its `files`. Raises
     DependencyFailed, also where others write the same object again and again."""
     unless_changed(f"{job.lake}/{name_of(one)}", lambda: _replace(job, one, files, refused))
@@ -36,7 +36,7 @@ def name_of(one: Load) -> str:
     return f"{place}/{one.store.project}.{one.store.dataset}+{one.table}+{one.day}+refused.parquet"
 
 
-def _replace(job: Job, one: Load, files: Iterable[Any], refused: pa.RecordBatch) -> None:
+def _replace(job: BackfillSpec, one: Load, files: Iterable[Any], refused: pa.RecordBatch) -> None:
     name = name_of(one)
     letters = [pa.Table.from_batches([refused], DEAD_SCHEMA)]
     found = job.tables.read_version(name)

@@ -20,7 +20,7 @@ from connectors.retries import DeliverySettings
 from connectors.sinks.bigquery.settings import BigQuerySettings
 from connectors.sinks.tables import Table
 from connectors.storage.folder import Folder
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 
 LOAD_BYTES = 512 << 20
 """Of files that are loaded at once: a table may have 1,500 load jobs a day."""
@@ -55,7 +55,7 @@ def takes_days(store: DeliverySettings) -> bool:
     return isinstance(store, BigQuerySettings)
 
 
-def put_by(job: Job, store: DeliverySettings, table: Table, rows: pa.Table) -> None:
+def put_by(job: BackfillSpec, store: DeliverySettings, table: Table, rows: pa.Table) -> None:
     """Let rows of `table.revised` wait. Raises DependencyFailed."""
     assert isinstance(store, BigQuerySettings)
     dates = rows.column(table.time).cast(pa.date32())
@@ -67,12 +67,12 @@ def put_by(job: Job, store: DeliverySettings, table: Table, rows: pa.Table) -> N
         waiting(job, store).write(f"{table.name}/{day}/{name}.parquet", content)
 
 
-def waiting(job: Job, store: BigQuerySettings) -> Folder:
+def waiting(job: BackfillSpec, store: BigQuerySettings) -> Folder:
     """Where rows wait for a store."""
     return job.state.folder.child(f"days/{store.project}.{store.dataset}")
 
 
-def loads(job: Job) -> Iterator[Load]:
+def loads(job: BackfillSpec) -> Iterator[Load]:
     """All that waits, cut into loads of LOAD_BYTES and the file that exceeds them."""
     for store in job.stores:
         if isinstance(store, BigQuerySettings):

@@ -24,7 +24,7 @@ from connectors.sinks.contract import Sink
 from connectors.sinks.tables import MINUTES, TABLES, Table, revision
 from pipelines.backfill.day_load_dead_letters import tell
 from pipelines.backfill.day_loads import Files, Load, put_by, takes_days, waiting
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from pipelines.open_sink import open_sink, tables_of
 from pipelines.row_revisions import gone_rows, revised
 from schemas.arrow import UTC_MS
@@ -45,7 +45,7 @@ _opened: dict[str, Opened] = {}
 _lock = threading.Lock()
 
 
-def sink_of(job: Job, store: DeliverySettings) -> Opened:
+def sink_of(job: BackfillSpec, store: DeliverySettings) -> Opened:
     """A store of a job, opened once a process."""
     tables = tables_of(store)
     name = repr((store, job.database))
@@ -62,7 +62,7 @@ class Delivery:
     """Rows of one object, or one hour of minutes, on their way to the stores of a job. `refused`
     are those that stores will never take, as dead letters."""
 
-    job: Job
+    job: BackfillSpec
     refused: list[pa.RecordBatch] = field(default_factory=list)
     _keys: dict[str, list[pa.Table]] = field(default_factory=dict)
 
@@ -109,7 +109,9 @@ def _none(table: Table) -> pa.Table:
     return pa.schema([*fields, pa.field("part", UTC_MS)]).empty_table()
 
 
-def rows_before(job: Job, name: str, files: Iterable[str]) -> Iterator[tuple[Table, pa.Table]]:
+def rows_before(
+    job: BackfillSpec, name: str, files: Iterable[str]
+) -> Iterator[tuple[Table, pa.Table]]:
     """Keys and times of the rows that a lake has of an archive object, by table, given its files
     there, some of which may have been merged."""
     for file in files if job.stores else ():
@@ -135,7 +137,7 @@ def rows_before(job: Job, name: str, files: Iterable[str]) -> Iterator[tuple[Tab
                 yield table, merged
 
 
-def load(job: Job, one: Load) -> None:
+def load(job: BackfillSpec, one: Load) -> None:
     """Hand on what waits of a day; what was loaded before and is gone is not missed. Rows that the
     store will never take become dead letters of the lake. Raises DependencyFailed."""
     from connectors.sinks.bigquery.sink import BigQuerySink
@@ -150,7 +152,7 @@ def load(job: Job, one: Load) -> None:
         place.delete(name)
 
 
-def deliver_hour(job: Job, object_name: str, minutes: pa.Table) -> None:
+def deliver_hour(job: BackfillSpec, object_name: str, minutes: pa.Table) -> None:
     """The vehicle minutes of an hour, whose object in the lake still is what it was before."""
     delivery = Delivery(job)
     delivery.put(MINUTES, minutes)

@@ -14,13 +14,13 @@ from pyflink.datastream.functions import MapFunction
 from pyflink.java_gateway import get_gateway
 
 from pipelines.backfill.phases import parcels_of, work
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 
 
 class _Worker(MapFunction):
     """Does the items of a phase that Flink gives it."""
 
-    def __init__(self, job: Job, phase: str) -> None:
+    def __init__(self, job: BackfillSpec, phase: str) -> None:
         self.job = job
         self.phase = phase
 
@@ -40,7 +40,7 @@ class Workers:
     """
 
     environment: StreamExecutionEnvironment
-    job: Job
+    job: BackfillSpec
     parallelism: int
     name: str
     on_start: Callable[[str, int, str], None]

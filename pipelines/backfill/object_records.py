@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from connectors.lake.merged_objects import let_go
 from connectors.lake.state import ObjectRecord
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from transforms.terminal_rules.verdicts import SCHEMA as VERDICTS
 
 STATE = "_state/"
@@ -23,7 +23,7 @@ def by_line(parts: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=VERDICTS)
 
 
-def begin(job: Job, record: ObjectRecord, before: ObjectRecord | None) -> None:
+def begin(job: BackfillSpec, record: ObjectRecord, before: ObjectRecord | None) -> None:
     """Before the first file appears: note what the object may have in the lake while `record`
     takes the place of `before`."""
     if before is None:
@@ -35,7 +35,7 @@ def begin(job: Job, record: ObjectRecord, before: ObjectRecord | None) -> None:
 
 
 def finish(
-    job: Job, record: ObjectRecord, before: ObjectRecord | None, verdicts: pa.RecordBatch
+    job: BackfillSpec, record: ObjectRecord, before: ObjectRecord | None, verdicts: pa.RecordBatch
 ) -> None:
     """When all files are there: let go of those the object no longer has, and remember it."""
     for stale in sorted(set(before.files if before else ()) - set(record.files)):

@@ -19,7 +19,7 @@ from pipelines.backfill import ledger
 from pipelines.backfill.day_loads import Load, loads
 from pipelines.backfill.deliver_rows import load
 from pipelines.backfill.read import scan
-from pipelines.backfill.spec import Job, Scanned
+from pipelines.backfill.spec import BackfillSpec, Scanned
 from pipelines.backfill.steps import (
     SettledObject,
     gather,
@@ -60,7 +60,7 @@ class Settling:
     pieces: tuple[Piece, ...]
 
 
-def run(job: Job, sources: Iterable[ArchiveObject], spread: Spread) -> dict[str, Any]:
+def run(job: BackfillSpec, sources: Iterable[ArchiveObject], spread: Spread) -> dict[str, Any]:
     """The whole backfill; returns its ledger."""
 
     def phase(name: str, items: Iterable[Any], shared: Any = None) -> Iterator[Any]:
@@ -92,7 +92,7 @@ def run(job: Job, sources: Iterable[ArchiveObject], spread: Spread) -> dict[str,
     return {**ledger.ledger(sums), "vehicle_minutes": minutes}
 
 
-def work(job: Job, phase: str, number: int, shared: Any) -> None:
+def work(job: BackfillSpec, phase: str, number: int, shared: Any) -> None:
     """Do one item of a phase, unless that was done before a worker was lost. `shared` is what
     `parcels_of(job, phase).shared()` returned."""
     parcels = parcels_of(job, phase)
@@ -100,7 +100,7 @@ def work(job: Job, phase: str, number: int, shared: Any) -> None:
         parcels.keep(number, PHASES[phase](job, parcels.item(number), shared))
 
 
-def parcels_of(job: Job, phase: str) -> Parcels:
+def parcels_of(job: BackfillSpec, phase: str) -> Parcels:
     """Items and results of a phase."""
     return Parcels(job.scratch.child(f"phases/{phase}"))
 
@@ -111,12 +111,12 @@ def _settlings(scanned: list[Scanned], pieces: dict[str, list[Piece]]) -> Iterat
         yield Settling(name, own.get(name), tuple(pieces.get(name, ())))
 
 
-def read(job: Job, source: ArchiveObject, _: None) -> list[Scanned]:
+def read(job: BackfillSpec, source: ArchiveObject, _: None) -> list[Scanned]:
     """Step 1 on one object."""
     return scan(job, source)
 
 
-def judge(job: Job, task: Judgement, names: tuple[str, ...]) -> list[tuple[str, Piece]]:
+def judge(job: BackfillSpec, task: Judgement, names: tuple[str, ...]) -> list[tuple[str, Piece]]:
     """Step 2 on one range of buckets of terminals."""
     file = f"phases/verdicts/{task.number:06d}"
     pieces = []
@@ -133,7 +133,7 @@ def judge(job: Job, task: Judgement, names: tuple[str, ...]) -> list[tuple[str, 
     return pieces
 
 
-def settle(job: Job, task: Settling, _: None) -> SettledObject | None:
+def settle(job: BackfillSpec, task: Settling, _: None) -> SettledObject | None:
     """Step 3 on one object. Settling empties the object's spool, so a worker that is lost in
     the midst of it leaves too little there: what was begun is read again."""
     scanned = task.scanned
@@ -142,29 +142,29 @@ def settle(job: Job, task: Settling, _: None) -> SettledObject | None:
     return settle_object(job, task.name, scanned, _verdicts(job, task.pieces))
 
 
-def _verdicts(job: Job, pieces: Iterable[Piece]) -> Iterator[pa.RecordBatch]:
+def _verdicts(job: BackfillSpec, pieces: Iterable[Piece]) -> Iterator[pa.RecordBatch]:
     for piece in pieces:
         data = job.scratch.read_part(piece.file, piece.start, piece.size)
         with pa.ipc.open_stream(data) as stream:
             yield from stream
 
 
-def minutes(job: Job, hour: int, _: None) -> int:
+def minutes(job: BackfillSpec, hour: int, _: None) -> int:
     """Step 4 on one hour."""
     return merge_minutes(job, hour)
 
 
-def tidy(job: Job, place: str, _: None) -> None:
+def tidy(job: BackfillSpec, place: str, _: None) -> None:
     """Merged objects of a folder of a table give way to what was settled."""
     take_out(job.tables, place)
 
 
-def hand_on(job: Job, waiting: Load, _: None) -> None:
+def hand_on(job: BackfillSpec, waiting: Load, _: None) -> None:
     """Step 5 on one day of a table: stores that take whole days get its rows."""
     load(job, waiting)
 
 
-PHASES: dict[str, Callable[[Job, Any, Any], Any]] = {
+PHASES: dict[str, Callable[[BackfillSpec, Any, Any], Any]] = {
     "read": read,
     "judge": judge,
     "settle": settle,

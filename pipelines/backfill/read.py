@@ -11,27 +11,26 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.archive.names import ArchiveObject, Block, BrokenObject
+from connectors.archive.names import ArchiveObject, BrokenObject, OffsetBlock
 from connectors.archive.offset_blocks import read_block
 from connectors.archive.read import read_object
 from connectors.lake.write import TableWriter
-from pipelines.backfill.spec import Job, Scanned
+from pipelines.backfill.spec import BackfillSpec, Scanned
 from pipelines.backfill.spool import Spool
 from schemas import MESSAGE_TYPES
-from transforms.decode.avro_container import Block as Container
-from transforms.decode.avro_container import decode_block
+from transforms.decode.avro_container import ContainerBlock, decode_block
 from transforms.decode.decoder import decode
 from transforms.facts.telemetry import prepare
 from transforms.model.uploads import Uploads, concat_uploads
-from transforms.terminal_rules.upload_summary import enroll
+from transforms.terminal_rules.upload_summary import summarize
 
 
-def scan(job: Job, source: ArchiveObject | Block) -> list[Scanned]:
+def scan(job: BackfillSpec, source: ArchiveObject | OffsetBlock) -> list[Scanned]:
     """Read, decode and check an object, or a block of Kafka, which holds an object an arrival
     hour; the samples wait in the spool for their verdicts."""
     scans: dict[str, Scan] = {}
     with ExitStack() as stack:
-        if isinstance(source, Block):
+        if isinstance(source, OffsetBlock):
             for one, batch in read_block(job.brokers, source, job.zone):
                 if one.name not in scans:
                     scans[one.name] = stack.enter_context(Scan(job, one))
@@ -50,7 +49,7 @@ class Scan:
     """Reading one object: what it holds goes to spool and dead letters, batch by batch. They
     stand when its `with` block has ended."""
 
-    def __init__(self, job: Job, one: ArchiveObject) -> None:
+    def __init__(self, job: BackfillSpec, one: ArchiveObject) -> None:
         self.broken: str | None = None
         self._job, self._one = job, one
         self._types = types_of(job, one)
@@ -60,10 +59,10 @@ class Scan:
         self._dead = self._filtered = self._dropped = 0
         self._offsets: tuple[int, ...] = ()
 
-    def take(self, batch: pa.RecordBatch | Container) -> None:
+    def take(self, batch: pa.RecordBatch | ContainerBlock) -> None:
         """The next messages of the object."""
         job = self._job
-        if isinstance(batch, Container):
+        if isinstance(batch, ContainerBlock):
             outcome = decode_block(batch, job.decoder)
         else:
             self._offsets = widened(self._offsets, batch.column("offset"))
@@ -76,7 +75,7 @@ class Scan:
                 continue
             prepared = prepare(uploads, job.rules)
             self._dropped += int(prepared.dropped.sum())
-            self._register.append(enroll(prepared.uploads))
+            self._register.append(summarize(prepared.uploads))
             self._spool.put(prepared)
 
     def __enter__(self) -> Scan:
@@ -111,7 +110,7 @@ def widened(offsets: tuple[int, ...], column: pa.Array) -> tuple[int, ...]:
     return (min(first, *offsets[:1]), max(end, *offsets[1:])) if offsets else (first, end)
 
 
-def types_of(job: Job, one: ArchiveObject) -> tuple[str, ...]:
+def types_of(job: BackfillSpec, one: ArchiveObject) -> tuple[str, ...]:
     """Message types wanted of an object, by this run or by an earlier one: leaving a type out
     leaves what the lake has of it."""
     before = None if job.types == MESSAGE_TYPES else job.state.record(one.name)

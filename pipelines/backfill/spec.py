@@ -62,7 +62,7 @@ def _terminals(path: str, settings: S3Settings) -> Terminals:
 
 
 @dataclass(frozen=True)
-class Job:
+class BackfillSpec:
     """One backfill: where from, where to, by which rules. Uris as the user wrote them; `archive`
     may be `kafka://` and the brokers, which `kafka` says how to speak to; `block` is how many
     offsets are one block of it. Facts also go to `stores`, as known at `known_ms` (epoch ms)."""

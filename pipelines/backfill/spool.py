@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from connectors.archive.names import ArchiveObject
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from transforms.facts.telemetry import Prepared
 from transforms.model.uploads import Uploads
 
@@ -19,7 +19,7 @@ from transforms.model.uploads import Uploads
 class Spool:
     """Prepared uploads of one object between scan and settle, as Arrow IPC."""
 
-    job: Job
+    job: BackfillSpec
     one: ArchiveObject
     parts: int = 0
 

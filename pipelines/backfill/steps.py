@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
-from connectors.archive.names import ArchiveObject, Block, parse_name
+from connectors.archive.names import ArchiveObject, OffsetBlock, parse_name
 from connectors.kafka.client import begin_offsets
 from connectors.lake.names import object_of
 from connectors.lake.state import BUCKETS, ObjectRecord
@@ -24,7 +24,7 @@ from connectors.sinks.tables import TELEMETRY
 from pipelines.backfill.deliver_rows import Delivery, deliver_hour, refused_name, rows_before
 from pipelines.backfill.object_records import STATE, begin, by_line, finish, places_of
 from pipelines.backfill.read import scan
-from pipelines.backfill.spec import Job, Scanned
+from pipelines.backfill.spec import BackfillSpec, Scanned
 from pipelines.backfill.spool import Spool
 from transforms.facts.telemetry import settle
 from transforms.facts.vehicle_minutes import merge
@@ -48,7 +48,7 @@ class Context:
     marked: tuple[str, ...]
 
 
-def gather(job: Job, scanned: Iterable[Scanned]) -> Context:
+def gather(job: BackfillSpec, scanned: Iterable[Scanned]) -> Context:
     """Decide what to judge after all objects were read."""
     done = list(scanned)
     own = {one.one.name for one in done}
@@ -69,7 +69,7 @@ def gather(job: Job, scanned: Iterable[Scanned]) -> Context:
 
 
 def judge_terminals(
-    job: Job, names: Iterable[str], first: int, last: int
+    job: BackfillSpec, names: Iterable[str], first: int, last: int
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
     """Verdicts on the uploads of the terminals in buckets `first` to `last` - 1, by object."""
     registered = job.state.read_register(names, first, last)
@@ -99,7 +99,7 @@ class SettledObject:
 
 
 def settle_object(
-    job: Job, name: str, scanned: Scanned | None, parts: Iterable[pa.RecordBatch]
+    job: BackfillSpec, name: str, scanned: Scanned | None, parts: Iterable[pa.RecordBatch]
 ) -> SettledObject | None:
     """Write the facts of one object. An object of an earlier run (`scanned` is None) is read
     again, and only if its verdicts changed; None when there is nothing to do."""
@@ -153,7 +153,9 @@ def _bools(column: pa.Array) -> np.ndarray:
     return np.asarray(column.to_numpy(zero_copy_only=False), bool)
 
 
-def _origin(job: Job, before: ObjectRecord | None) -> tuple[Job, ArchiveObject | Block] | None:
+def _origin(
+    job: BackfillSpec, before: ObjectRecord | None
+) -> tuple[BackfillSpec, ArchiveObject | OffsetBlock] | None:
     """The job as if it read where the object came from, and what to read there; None when that
     is gone. What came from Kafka may lie in this run's archive by now, under the same name."""
     if before is None:
@@ -165,20 +167,22 @@ def _origin(job: Job, before: ObjectRecord | None) -> tuple[Job, ArchiveObject |
     if not again.live:
         return (again, one) if again.topics.child(one.name).exists() else None
     start, end = before.offsets
-    block = Block(one.topic, one.partition, start, end, int(one.first_offset))
+    block = OffsetBlock(one.topic, one.partition, start, end, int(one.first_offset))
     held = begin_offsets(again.brokers, [one.topic])
     is_held = held.get((one.topic, one.partition), block.end) <= block.start
     return (again, block) if is_held else None
 
 
-def _record(job: Job, scanned: Scanned, facts: list[str], partials: TableWriter) -> ObjectRecord:
+def _record(
+    job: BackfillSpec, scanned: Scanned, facts: list[str], partials: TableWriter
+) -> ObjectRecord:
     files = sorted([*facts, *scanned.files, *(STATE + name for name in partials.files)])
     hours, offsets = sorted(partials.hours), list(scanned.offsets)
     types = list(scanned.types)
     return ObjectRecord(scanned.one.name, job.archive, types, files, hours, offsets)
 
 
-def merge_minutes(job: Job, hour: int) -> int:
+def merge_minutes(job: BackfillSpec, hour: int) -> int:
     """Write `vehicle_minutes` of a local hour (yyyyMMddHH); returns its rows."""
     parts = list(job.state.partials(hour))
     count = sum(part.num_rows for part in parts)

@@ -10,11 +10,11 @@ from pyflink.datastream import DataStream
 
 from pipelines.live.flink.graph import BYTES, Graph, java
 from pipelines.live.flink.terminal_uploads import dossiers
-from pipelines.live.spec import Live
+from pipelines.live.spec import LiveJobSpec
 from pipelines.live.stage import LookStage, MinutesStage, ReviseStage
 
 
-def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
+def build(graph: Graph, live: LiveJobSpec, start_at: str, transactions: str) -> None:
     """The whole job, from Kafka to Kafka."""
     flink = java()
     records = graph.device_records(live.device_topics, live.source_properties(), start_at)

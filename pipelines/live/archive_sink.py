@@ -10,10 +10,10 @@ from connectors.errors import BadSettings
 from pipelines.live.flink.graph import Batching, Graph
 from pipelines.live.kafka_records import OUT_RECORD, raw_batch
 from pipelines.live.sink_stage import StoreStage
-from pipelines.live.spec import Live
+from pipelines.live.spec import LiveJobSpec
 
 
-def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
+def build(graph: Graph, live: LiveJobSpec, start_at: str, transactions: str) -> None:
     """The whole job. Records are written when a batch is full, when its time is over, and before
     every barrier, so that a checkpoint covers what is durable."""
     settings = settings_of(live)
@@ -25,7 +25,7 @@ def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
     graph.python(records, "archive", ArchiveStage(live))
 
 
-def settings_of(live: Live) -> ArchiveSettings:
+def settings_of(live: LiveJobSpec) -> ArchiveSettings:
     """How the job's archive is written. Raises BadSettings where it has none."""
     if not isinstance(live.store, ArchiveSettings):
         raise BadSettings(f"{live.name}: sinks.archive is not set")

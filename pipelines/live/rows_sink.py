@@ -10,12 +10,12 @@ from connectors.sinks.tables import MINUTES
 from pipelines.live.flink.graph import Graph
 from pipelines.live.flink.terminal_uploads import dossiers
 from pipelines.live.rows_sink_stages import FirstRowsStage, MinuteRowsStage, RevisedRowsStage
-from pipelines.live.spec import Live
+from pipelines.live.spec import LiveJobSpec
 from pipelines.live.stage import MINUTES_TOPIC
 from pipelines.open_sink import tables_of
 
 
-def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
+def build(graph: Graph, live: LiveJobSpec, start_at: str, transactions: str) -> None:
     """The whole job, from Kafka to the store; what it refuses goes to dead letters."""
     properties = live.source_properties()
     records = graph.device_records(live.device_topics, properties, start_at)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from connectors.sinks.contract import Sink
 from connectors.sinks.tables import MINUTES, TELEMETRY, Table, revision
-from pipelines.live.flink.arrow_blocks import parcel, read_block
+from pipelines.live.flink.arrow_blocks import read_block, stage_output
 from pipelines.live.kafka_records import OUT_RECORD, raw_batch
 from pipelines.live.sink_stage import StoreStage
 from pipelines.live.vehicle_records import DEAD_LETTERS_TOPIC, dead_records
@@ -86,7 +86,9 @@ class FirstRowsStage(SinkStage):
             rows = first_rows(look)
             table = TELEMETRY[rows.message_type]
             letters.append(self.write(table, looked_at(table, rows.telemetry)))
-        return parcel([(0, registered(found.looks, raw, headers)), (1, self.refused(letters))])
+        return stage_output(
+            [(0, registered(found.looks, raw, headers)), (1, self.refused(letters))]
+        )
 
 
 @dataclass
@@ -121,7 +123,7 @@ class RevisedRowsStage(SinkStage):
             self.tally["rows_gone"] += part.gone.num_rows
             rows = [revised(table, part.telemetry, known), gone_rows(table, part.gone, known)]
             letters.append(self.write(table, pa.concat_tables(rows)))
-        return parcel([(0, self.refused(letters))])
+        return stage_output([(0, self.refused(letters))])
 
 
 class MinuteRowsStage(SinkStage):
@@ -139,4 +141,4 @@ class MinuteRowsStage(SinkStage):
         self.tally["minutes_in"] += raw.num_rows
         self.tally["minutes_dead"] += found.dead.num_rows
         rows = minute_rows(found.good)
-        return parcel([(0, self.refused([found.dead, self.write(MINUTES, rows)]))])
+        return stage_output([(0, self.refused([found.dead, self.write(MINUTES, rows)]))])

@@ -18,7 +18,7 @@ DEVICE_TOPICS = tuple(f"message-{name}" for name in MESSAGE_TYPES)
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveJobSpec:
     """One live job. `bindings` is a file to use instead of the operations database; `store` says
     where a sink writes to, in folders of hours of `zone`; secrets are references until a worker
     opens them. Times are in milliseconds."""

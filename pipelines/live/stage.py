@@ -15,16 +15,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.live.flink.arrow_blocks import parcel, read_block, schema
+from pipelines.live.flink.arrow_blocks import read_block, schema, stage_output
 from pipelines.live.kafka_records import OUT_RECORD, copies, out_records, raw_batch
-from pipelines.live.spec import Live
+from pipelines.live.spec import LiveJobSpec
 from pipelines.live.vehicle_records import (
     DEAD_LETTERS_TOPIC,
     by_line,
     dead_records,
     vehicle_records,
 )
-from pipelines.live.worker import World, world_of
+from pipelines.live.worker import WorkerContext, worker_context
 from transforms.encode.topic_messages import encode_minutes, minute_keys
 from transforms.facts.packed_partials import unpack
 from transforms.facts.vehicle_minutes import Groups, merge
@@ -51,15 +51,15 @@ class Stage:
     counts what became of what came in, since the worker started; `OUTPUTS` are the rows that a
     parcel of it holds."""
 
-    live: Live
+    live: LiveJobSpec
     tally: Counter[str] = field(default_factory=Counter)
     OUTPUTS: ClassVar[tuple[pa.Schema, ...]]
     COUNTS: ClassVar[tuple[str, ...]] = ()
 
     @functools.cached_property
-    def world(self) -> World:
+    def world(self) -> WorkerContext:
         """What this worker is connected to."""
-        return world_of(self.live)
+        return worker_context(self.live)
 
     def open(self) -> None:
         """Connect to what the stage needs. Raises DependencyFailed when that is away."""
@@ -94,7 +94,7 @@ class ConvertStage(Stage):
             parts += vehicle_records(
                 uploads, raw, snapshot, self.live.rules, schema_id, decoder.writers
             )
-        return parcel([(0, by_line(parts))])
+        return stage_output([(0, by_line(parts))])
 
 
 class LookStage(Stage):
@@ -118,7 +118,7 @@ class LookStage(Stage):
             self.tally["uploads_counted"] += look.settled.good
             self.tally["uploads_late"] += int(look.late.sum())
             self.tally["samples"] += look.settled.telemetry.num_rows
-        return parcel(
+        return stage_output(
             [
                 (0, registered(found.looks, raw, headers)),
                 *((1, records) for records in late),
@@ -145,7 +145,7 @@ class ReviseStage(Stage):
         )
         self.tally["uploads_judged"] += dossiers.num_rows
         self.tally["uploads_settled_again"] += revised.num_rows
-        return parcel([(0, revised)])
+        return stage_output([(0, revised)])
 
 
 class MinutesStage(Stage):
@@ -166,7 +166,7 @@ class MinutesStage(Stage):
         gone = rows.filter(empty)
         self.tally["minutes_published"] += minutes.num_rows
         self.tally["minutes_emptied"] += gone.num_rows
-        return parcel(
+        return stage_output(
             [
                 (0, _minute_records(minute_keys(minutes), encode_minutes(minutes, schema_id))),
                 (0, _minute_records(minute_keys(_keys(gone)), pa.nulls(len(gone), pa.binary()))),

@@ -11,7 +11,7 @@ import pyarrow as pa
 from connectors.kafka.bounded_read import OffsetsGone, Place, read_places
 from connectors.operations_db.refresh import Holder, Snapshot, held, held_file
 from connectors.schema_registry.lookup import RegistrySchemas, latest_id
-from pipelines.live.spec import Live
+from pipelines.live.spec import LiveJobSpec
 from transforms.decode.decoder import Decoder
 from transforms.model.raw_messages import SCHEMA as RAW
 from transforms.model.raw_messages import concat
@@ -19,10 +19,10 @@ from transforms.model.raw_messages import concat
 _LOG = logging.getLogger(__name__)
 
 
-class World:
+class WorkerContext:
     """Connections of one worker process; the stages in it share them."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: LiveJobSpec) -> None:
         self._live = live
         self._holder: Holder | None = None
         self.writers = RegistrySchemas(live.registry)
@@ -79,14 +79,14 @@ class World:
         return latest_id(self._live.registry, topic)
 
 
-_worlds: dict[str, World] = {}
+_worlds: dict[str, WorkerContext] = {}
 _lock = threading.Lock()
 
 
-def world_of(live: Live) -> World:
+def worker_context(live: LiveJobSpec) -> WorkerContext:
     """The world of this process; one for all stages of a job in it."""
     name = repr(live)
     with _lock:
         if name not in _worlds:
-            _worlds[name] = World(live)
+            _worlds[name] = WorkerContext(live)
         return _worlds[name]

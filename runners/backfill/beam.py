@@ -13,15 +13,15 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 
-from connectors.archive.offset_blocks import SCHEME, Blocks, Spans
+from connectors.archive.offset_blocks import SCHEME, OffsetBlocks, Spans
 from connectors.archive.read import Listing
 from connectors.errors import BadArguments, DependencyFailed
 from pipelines.backfill.beam import build
 from pipelines.backfill.ledger import COUNTED as COUNTED
 from pipelines.backfill.ledger import balances as balances
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from runners.backfill.beam_options import checked_options
-from runners.backfill.lake_lock import alone
+from runners.backfill.lake_lock import lake_lock
 from runners.backfill.request import (
     LEDGER,
     checked_archive,
@@ -70,7 +70,7 @@ def run_backfill(
     with spool_of(config, lake, _is_local(options)) as spool:
         job = job_of(archive, bindings, lake, spool, wanted, config, stores)
         listing = listing_of(job, start, end, offsets)
-        with alone(job.tables, spool):
+        with lake_lock(job.tables, spool):
             if on_start:
                 on_start(len(listing.objects), spool)
             return with_names(_run(job, listing, pipeline), listing)
@@ -88,7 +88,9 @@ def _runner(options: PipelineOptions) -> PipelineRunner:
         raise BadArguments(f"--runner {name}: {error}") from None
 
 
-def _run(job: Job, listing: Listing | Blocks, pipeline: beam.Pipeline) -> dict[str, Any]:
+def _run(
+    job: BackfillSpec, listing: Listing | OffsetBlocks, pipeline: beam.Pipeline
+) -> dict[str, Any]:
     job.state.folder.delete(LEDGER)
     ledger = build(pipeline, job, listing.objects)
     _ = ledger | "write ledger" >> beam.Map(write_ledger, job)

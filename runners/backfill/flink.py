@@ -18,7 +18,7 @@ from connectors.errors import BadArguments, BadSettings, DependencyFailed
 from connectors.operations_db.bindings_file import BadBindings
 from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
-from runners.backfill.lake_lock import alone
+from runners.backfill.lake_lock import lake_lock
 from runners.backfill.request import (
     checked_archive,
     checked_span,
@@ -119,7 +119,7 @@ def run(backfill: Backfill, cluster: Cluster) -> dict[str, Any]:
             f"--lake {backfill.lake}: {running[0].name} runs on {cluster.url} ({running[0].id})"
         )
     lake = folder(backfill.lake, backfill.config.s3.settings())
-    with spool_of(backfill.config, backfill.lake, local=False) as spool, alone(lake, spool):
+    with spool_of(backfill.config, backfill.lake, local=False) as spool, lake_lock(lake, spool):
         ledger = _followed(backfill.model_copy(update={"spool": spool}), cluster)
         lake.sweep()  # of what lost workers left half written
         return ledger

@@ -17,7 +17,7 @@ SPOOL_PREFIX = "odograph-spool-"
 
 
 @contextmanager
-def alone(lake: Folder, spool: str) -> Iterator[None]:
+def lake_lock(lake: Folder, spool: str) -> Iterator[None]:
     """Hold the lake while a run lasts; `spool` is noted, so that the next run can delete it
     where this one is killed.
 

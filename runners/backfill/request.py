@@ -14,7 +14,7 @@ from typing import Any
 from connectors.archive.names import BLOCK
 from connectors.archive.offset_blocks import (
     SCHEME,
-    Blocks,
+    OffsetBlocks,
     Spans,
     list_blocks,
     parse_ranges,
@@ -26,7 +26,7 @@ from connectors.lake.state import Reached
 from connectors.retries import DeliverySettings
 from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from runners.backfill.lake_lock import SPOOL_PREFIX
 from runners.config import Config
 from schemas import MESSAGE_TYPES
@@ -98,9 +98,9 @@ def job_of(
     types: tuple[str, ...],
     config: Config,
     stores: Sequence[str] = (),
-) -> Job:
+) -> BackfillSpec:
     """The job. Raises BadBindings or DependencyFailed where its bindings cannot be read."""
-    job = Job(
+    job = BackfillSpec(
         archive=archive,
         bindings=bindings,
         lake=lake,
@@ -123,8 +123,8 @@ def job_of(
 
 
 def listing_of(
-    job: Job, start: datetime | None, end: datetime | None, offsets: Spans | None = None
-) -> Listing | Blocks:
+    job: BackfillSpec, start: datetime | None, end: datetime | None, offsets: Spans | None = None
+) -> Listing | OffsetBlocks:
     """What the job is to read: arrivals of [start, end), or offsets of Kafka."""
     if not job.live:
         return archived(job, start, end)
@@ -133,7 +133,7 @@ def listing_of(
     return list_blocks(job.brokers, spans, Reached(job.state, job.block), job.block)
 
 
-def archived(job: Job, start: datetime | None, end: datetime | None) -> Listing:
+def archived(job: BackfillSpec, start: datetime | None, end: datetime | None) -> Listing:
     """What the job is to read of an archive: arrivals of [start, end)."""
     return list_objects(job.topics, job.zone, frozenset(job.types), start, end)
 
@@ -154,12 +154,12 @@ def spool_of(config: Config, lake: str, local: bool) -> Iterator[str]:
         folder(uri, config.s3.settings()).clear()
 
 
-def write_ledger(ledger: dict[str, Any], job: Job) -> None:
+def write_ledger(ledger: dict[str, Any], job: BackfillSpec) -> None:
     """Keep the ledger of the last run beside the lake's state, where the caller finds it."""
     job.state.folder.write(LEDGER, json.dumps(ledger, indent=1).encode())
 
 
-def with_names(ledger: dict[str, Any], listing: Listing | Blocks) -> dict[str, Any]:
+def with_names(ledger: dict[str, Any], listing: Listing | OffsetBlocks) -> dict[str, Any]:
     """The ledger of all that was listed. What was not even opened is broken too: objects whose
     names say nothing, lost offsets."""
     named = [{"name": name, "reason": reason} for name, reason in listing.broken]

@@ -17,7 +17,7 @@ from rich.table import Table
 from connectors.kafka.client import Partition
 from connectors.kafka.lag import Waiting, committed, spans, waiting
 from runners.config import Config, load_config
-from runners.flink.live_job import JOBS, SINK, Plan
+from runners.flink.live_job import JOBS, SINK, LiveJob
 from runners.flink.rest import Cluster, Job
 
 COLUMNS = ("job", "state", "lag", "waits since", "last checkpoint", "restarts")
@@ -141,7 +141,7 @@ def statuses(config: Config, cluster: Cluster) -> list[Status]:
     wanted = config.sinks.configured()
     known = cluster.jobs()
     plans = [
-        Plan(job=name, config=config, python=sys.executable)
+        LiveJob(job=name, config=config, python=sys.executable)
         for name in JOBS
         if not name.startswith(SINK) or name.removeprefix(SINK) in wanted
     ]
@@ -150,7 +150,7 @@ def statuses(config: Config, cluster: Cluster) -> list[Status]:
 
 
 def _status(
-    plan: Plan, cluster: Cluster, known: list[Job], held: Mapping[Partition, range]
+    plan: LiveJob, cluster: Cluster, known: list[Job], held: Mapping[Partition, range]
 ) -> Status:
     ours = [job for job in known if job.name == plan.job_name]
     job = next((one for one in ours if one.alive), ours[0] if ours else None)

@@ -86,14 +86,14 @@ def _live(
         python: str | None,
     ) -> None:
         from runners.flink.environment import flink_python
-        from runners.flink.live_job import Plan
+        from runners.flink.live_job import LiveJob
         from runners.flink.submit import submit as hand_over
 
         config = load_config(config_path)
         cluster = cluster_at(config, url)
 
         def start_one(job: str) -> None:
-            plan = Plan(
+            plan = LiveJob(
                 job=job,
                 config=config,
                 python=python or str(flink_python()),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from connectors.archive.settings import ArchiveSettings
 from connectors.errors import BadArguments
 from connectors.retries import DeliverySettings
-from pipelines.live.spec import DEVICE_TOPICS, HOUR_MS, Live
+from pipelines.live.spec import DEVICE_TOPICS, HOUR_MS, LiveJobSpec
 from runners.config import Config
 from schemas import MESSAGE_TYPES
 
@@ -40,7 +40,7 @@ SINK_OPTIONS = {
 """A store that is away holds its job's barriers back: that is lag, not a failure."""
 
 
-class Plan(BaseModel):
+class LiveJob(BaseModel):
     """`start_at` is earliest, latest, committed, or epoch milliseconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -132,10 +132,10 @@ class Plan(BaseModel):
             return self.store.rotate_schedule_interval_ms / 1000
         return self.config.flink.checkpoint_interval_s
 
-    def live(self) -> Live:
+    def live(self) -> LiveJobSpec:
         """The same for the pipelines."""
         config, stream = self.config, self.config.stream
-        return Live(
+        return LiveJobSpec(
             name=self.job,
             kafka=config.kafka,
             registry=config.registry,

@@ -14,10 +14,10 @@ from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
 from pipelines.live.flink.graph import Batching, Graph
-from runners.flink.live_job import BUILT_BY, Plan
+from runners.flink.live_job import BUILT_BY, LiveJob
 
 
-def environment(plan: Plan) -> StreamExecutionEnvironment:
+def environment(plan: LiveJob) -> StreamExecutionEnvironment:
     """The execution environment with the plan's settings."""
     configuration = Configuration()
     for name, value in plan.flink_options().items():
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> None:
     """`arguments`: the plan as JSON in a file."""
     with open(arguments[0], encoding="utf-8") as file:
         given: dict[str, Any] = json.load(file)
-    plan = Plan.model_validate(given)
+    plan = LiveJob.model_validate(given)
     stream = plan.config.stream
     batching = Batching(stream.batch_records, stream.batch_bytes, max(1, plan.linger_ms))
     graph = Graph(environment(plan), batching, plan.uid_prefix)

@@ -13,10 +13,10 @@ from connectors.errors import BadArguments, DependencyFailed
 from connectors.kafka.client import partitions
 from connectors.operations_db.refresh import held, held_file
 from connectors.schema_registry.lookup import ids
-from pipelines.live.spec import Live
+from pipelines.live.spec import LiveJobSpec
 from pipelines.open_sink import check_store
 from runners.flink.client import client, told
-from runners.flink.live_job import Plan
+from runners.flink.live_job import LiveJob
 from runners.flink.rest import Cluster, latest_checkpoint
 
 JAR = Path(str(resources.files("pipelines.live.flink"))) / "odograph-flink.jar"
@@ -26,7 +26,7 @@ START_S = 180
 END_S = 30
 
 
-def check(plan: Plan, live: Live) -> None:
+def check(plan: LiveJob, live: LiveJobSpec) -> None:
     """Refuse to start a job that could not run: topics, schemas, store, bindings, the jar.
 
     Raises BadArguments for what the user must do first, DependencyFailed for what is away.
@@ -44,7 +44,7 @@ def check(plan: Plan, live: Live) -> None:
         held(live.database).close()
 
 
-def submit(plan: Plan, cluster: Cluster, savepoint: str | None) -> str:
+def submit(plan: LiveJob, cluster: Cluster, savepoint: str | None) -> str:
     """Start the job and return its id once all its tasks run.
 
     `savepoint` is a path, or `latest` for the newest checkpoint the job left behind. Raises
@@ -80,7 +80,7 @@ def _give_up(cluster: Cluster, job_id: str) -> None:
                 cluster.end(job, END_S)
 
 
-def _hand_over(plan: Plan, url: str, savepoint: str | None) -> str:
+def _hand_over(plan: LiveJob, url: str, savepoint: str | None) -> str:
     with client(url) as flink:
         told_plan = flink.place / "plan.json"
         told_plan.write_text(plan.model_dump_json())

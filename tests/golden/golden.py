@@ -24,7 +24,7 @@ from apache_beam.testing.test_pipeline import TestPipeline
 
 from connectors.archive.read import list_objects
 from pipelines.backfill.beam import build
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from schemas import MESSAGE_TYPES, load
 
 CASES = Path(__file__).parent / "cases"
@@ -48,7 +48,7 @@ def run_case(name: str, workspace: Path) -> dict[str, str]:
     (workspace / "schemas").mkdir()
     for number, writer in WRITERS.items():
         (workspace / "schemas" / f"{number}.avsc").write_text(json.dumps(writer))
-    job = Job(
+    job = BackfillSpec(
         archive=str(archive),
         bindings=str(CASES / name / "bindings.csv"),
         lake=str(workspace / "lake"),
@@ -63,7 +63,7 @@ def run_case(name: str, workspace: Path) -> dict[str, str]:
     return {f"{table}.json": text_of(content) for table, content in found.items()}
 
 
-def run_job(job: Job) -> dict[str, Any]:
+def run_job(job: BackfillSpec) -> dict[str, Any]:
     """The ledger of a backfill run by a test pipeline."""
     listing = list_objects(job.topics, job.zone, frozenset(MESSAGE_TYPES))
     assert listing.broken == []
@@ -75,7 +75,7 @@ def run_job(job: Job) -> dict[str, Any]:
     return dict(json.loads(data.to_pybytes()))
 
 
-def _store(ledger: dict[str, Any], job: Job) -> None:
+def _store(ledger: dict[str, Any], job: BackfillSpec) -> None:
     job.state.folder.write("golden-ledger.json", json.dumps(ledger).encode())
 
 

@@ -79,7 +79,7 @@ def writer(place, log=None, settings=QUICK, s3=None, old=None, cache=CACHE_BYTES
     return ArchiveWriter(objects, ZONE, settings, log or Log())
 
 
-def names(place):
+def object_names(place):
     """Names of the objects of records."""
     return [name for name, _ in place.child("topics").names()]
 
@@ -87,7 +87,7 @@ def names(place):
 def archived(place):
     """All records by topic, partition and offset; each must lie in the object of its place."""
     rows = []
-    for name in names(place):
+    for name in object_names(place):
         table = pq.read_table(pa.BufferReader(place.child("topics").read(name)))
         assert table.column("offset").to_pylist() == sorted(set(table.column("offset").to_pylist()))
         rows += table.cast(ARCHIVED).to_pylist()

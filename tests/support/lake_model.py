@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from connectors.archive.offset_blocks import cut
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from pipelines.live.lake_sink.units import block_of, objects_of, progress
 from pipelines.live.lake_sink.write_block import Core, write_records
 from transforms.live.block_verdicts import Told, judge_dossiers, register_rows
@@ -45,7 +45,9 @@ class Known:
 class LiveLake:
     """`topics` hold all records of partitions, as raw batches."""
 
-    def __init__(self, job: Job, topics: dict[tuple[str, int], pa.RecordBatch], core: Core):
+    def __init__(
+        self, job: BackfillSpec, topics: dict[tuple[str, int], pa.RecordBatch], core: Core
+    ):
         self.job, self.topics, self.core = job, topics, core
         self.known = Known()
         self.saved = Known()

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from transforms.bindings.bindings import SCHEMA as BINDING
 from transforms.bindings.bindings import Bindings
-from transforms.decode.avro_container import Block, decode_block
+from transforms.decode.avro_container import ContainerBlock, decode_block
 from transforms.decode.decoder import Decoder, decode
 from transforms.facts.telemetry import prepare, settle
 from transforms.facts.vehicle_minutes import merge
@@ -30,7 +30,7 @@ from transforms.model import raw_messages
 from transforms.model.known_terminals import KnownTerminals
 from transforms.model.thresholds import Rules
 from transforms.model.uploads import Uploads, concat_uploads
-from transforms.terminal_rules.upload_summary import enroll
+from transforms.terminal_rules.upload_summary import summarize
 from transforms.terminal_rules.verdicts import REGISTERED, judge
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
@@ -145,10 +145,10 @@ def parsed(schema: dict[str, Any]) -> Any:
     return fastavro.parse_schema(json.loads(json.dumps(schema)))
 
 
-def block(writer: dict[str, Any], datums: Sequence[bytes], name: str = "one") -> Block:
+def block(writer: dict[str, Any], datums: Sequence[bytes], name: str = "one") -> ContainerBlock:
     """A container block of bare records."""
     source = raw_messages.Source("message-log", 0, name, NOON)
-    return Block(source, 0, len(datums), b"".join(datums), writer)
+    return ContainerBlock(source, 0, len(datums), b"".join(datums), writer)
 
 
 @dataclass(frozen=True)
@@ -248,11 +248,11 @@ def raw_batch(
     return pa.RecordBatch.from_arrays(arrays, schema=raw_messages.SCHEMA)
 
 
-Objects = Mapping[str, "Sequence[Message | None] | pa.RecordBatch | Block"]
+Objects = Mapping[str, "Sequence[Message | None] | pa.RecordBatch | ContainerBlock"]
 
 
 def run(
-    objects: Objects | Sequence[Message | None] | pa.RecordBatch | Block,
+    objects: Objects | Sequence[Message | None] | pa.RecordBatch | ContainerBlock,
     bindings: Iterable[Sequence[Any]] = ALWAYS,
     rules: Rules | None = None,
     writers: Mapping[int, dict[str, Any]] | None = None,
@@ -270,7 +270,7 @@ def run(
         for part in uploads:
             prepared = prepare(part, rules)
             facts.dropped += int(prepared.dropped.sum())
-            enrolled = pa.Table.from_batches([enroll(prepared.uploads)])
+            enrolled = pa.Table.from_batches([summarize(prepared.uploads)])
             names = pa.array([name] * enrolled.num_rows, pa.string())
             register.append(enrolled.add_column(0, REGISTERED.field("object"), names))
             waiting.append((name, prepared))
@@ -292,7 +292,7 @@ def run(
 
 
 def _decoded(name: str, content: Any, decoder: Decoder) -> tuple[list[Uploads], pa.RecordBatch]:
-    if isinstance(content, Block):
+    if isinstance(content, ContainerBlock):
         outcome = decode_block(content, decoder)
     else:
         given = content if isinstance(content, pa.RecordBatch) else raw_batch(content, name)

@@ -48,7 +48,7 @@ from transforms.model.fleet_hours import local_hours
 from transforms.model.known_terminals import KnownTerminals
 from transforms.model.thresholds import Bounds, Rules
 from transforms.model.uploads import message_ids
-from transforms.terminal_rules.upload_summary import enroll
+from transforms.terminal_rules.upload_summary import summarize
 from transforms.terminal_rules.verdicts import REGISTERED, judge
 
 settings.register_profile(
@@ -264,7 +264,7 @@ def register_of(messages, names):
     for name in sorted(set(names)):
         chosen = [m for m, own in zip(messages, names, strict=True) if own == name]
         for part in decode(raw_batch(chosen, name, topic="messages"), Decoder()).good:
-            rows = pa.Table.from_batches([enroll(prepare(part, Rules()).uploads)])
+            rows = pa.Table.from_batches([summarize(prepare(part, Rules()).uploads)])
             tables.append(
                 rows.add_column(
                     0, REGISTERED.field("object"), pa.array([name] * len(rows), pa.string())

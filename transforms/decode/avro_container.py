@@ -20,7 +20,7 @@ from transforms.model.uploads import Uploads
 
 
 @dataclass(frozen=True)
-class Block:
+class ContainerBlock:
     """Records of a container as they lie there, uncompressed, one after another."""
 
     source: raw_messages.Source
@@ -30,12 +30,12 @@ class Block:
     writer: Schema
 
 
-def _placed(block: Block, values: list[bytes]) -> pa.RecordBatch:
+def _placed(block: ContainerBlock, values: list[bytes]) -> pa.RecordBatch:
     array = pa.array(values, pa.binary())
     return raw_messages.from_lines(array, block.source, block.first_line, is_line=False)
 
 
-def _native(block: Block) -> pa.StructArray | None:
+def _native(block: ContainerBlock) -> pa.StructArray | None:
     """All records of the block, or None when its bytes are not exactly `count` datums, or when
     the bytes of single records are needed to tell them apart."""
     writer_json = json.dumps(block.writer)
@@ -54,7 +54,7 @@ def _native(block: Block) -> pa.StructArray | None:
     return None if pc.any(nameless).as_py() else items
 
 
-def _datums(block: Block) -> tuple[list[bytes], bytes, str]:
+def _datums(block: ContainerBlock) -> tuple[list[bytes], bytes, str]:
     """The records that can be read one by one, then the rest and what is wrong with it."""
     stream = io.BytesIO(block.data)
     schema = fastavro.parse_schema(json.loads(json.dumps(block.writer)))
@@ -70,7 +70,7 @@ def _datums(block: Block) -> tuple[list[bytes], bytes, str]:
     return found, block.data[start:], "bytes left over after the last record"
 
 
-def decode_block(block: Block, decoder: Decoder) -> Outcome[list[Uploads]]:
+def decode_block(block: ContainerBlock, decoder: Decoder) -> Outcome[list[Uploads]]:
     """Uploads of a container block. Where a record cannot be read, the place of the next one is
     unknown: it and the rest of the block are one dead letter."""
     writer = block.writer
@@ -90,7 +90,9 @@ def decode_block(block: Block, decoder: Decoder) -> Outcome[list[Uploads]]:
     return _one_by_one(block, message_type, decoder)
 
 
-def _one_by_one(block: Block, message_type: str, decoder: Decoder) -> Outcome[list[Uploads]]:
+def _one_by_one(
+    block: ContainerBlock, message_type: str, decoder: Decoder
+) -> Outcome[list[Uploads]]:
     """The same where the bytes of single records are needed."""
     values, rest, reason = _datums(block)
     lost = bool(rest) or len(values) < block.count

@@ -21,7 +21,7 @@ from transforms.facts.vehicle_minutes import PARTIALS, merge
 from transforms.model.dead_letters import DEAD_SCHEMA
 from transforms.model.thresholds import Rules
 from transforms.model.uploads import concat_uploads
-from transforms.terminal_rules.upload_summary import enroll
+from transforms.terminal_rules.upload_summary import summarize
 from transforms.terminal_rules.verdicts import REGISTERED, judge
 
 MINUTES = record_schema("vehicle_minute")
@@ -56,7 +56,7 @@ def facts(
         for message_type in sorted(groups):
             prepared = prepare(concat_uploads(groups[message_type]), rules)
             name = raw.column("object")[0].as_py() or ""
-            rows = enroll(prepared.uploads)
+            rows = summarize(prepared.uploads)
             objects = pa.repeat(pa.scalar(name), rows.num_rows)
             registered.append(
                 pa.RecordBatch.from_arrays([objects, *rows.columns], schema=REGISTERED)

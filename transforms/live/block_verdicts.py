@@ -21,7 +21,7 @@ from transforms.model.arrow_numpy import codes, filled_int64, ranks
 from transforms.model.thresholds import Rules
 from transforms.model.uploads import Uploads
 from transforms.terminal_rules.clock import DEVICE, FALLBACK, Times, judge_clocks
-from transforms.terminal_rules.upload_summary import enroll
+from transforms.terminal_rules.upload_summary import summarize
 from transforms.terminal_rules.verdicts import REGISTERED as JUDGED
 from transforms.terminal_rules.verdicts import SCHEMA as VERDICTS
 from transforms.terminal_rules.verdicts import judge
@@ -84,8 +84,8 @@ def register_rows(raw: pa.RecordBatch, decoder: Decoder, rules: Rules) -> pa.Rec
 
 def _registered(uploads: Uploads, raw: pa.RecordBatch, rules: Rules) -> pa.RecordBatch:
     prepared = prepare(uploads, rules).uploads
-    register = enroll(prepared)
-    verdicts = alone(register, rules)
+    register = summarize(prepared)
+    verdicts = lone_verdicts(register, rules)
     suspect = (verdicts["source"] != DEVICE) | (verdicts["flags"] != 0)
     routine = TOLD if uploads.message_type in REPORT_TYPES else QUIET
     columns = {name: register.column(name) for name in register.schema.names}
@@ -116,7 +116,7 @@ def _mark(columns: dict[str, pa.Array]) -> np.ndarray:
     return np.asarray(mark + filled_int64(columns["offset"], 0).view(np.uint64))
 
 
-def alone(register: pa.RecordBatch, rules: Rules) -> np.ndarray:
+def lone_verdicts(register: pa.RecordBatch, rules: Rules) -> np.ndarray:
     """`PACKED` of shape (uploads,): verdicts on register rows, each as its terminal's only one."""
     received = filled_int64(register.column("received_ms"), 0)
     times = Times(
@@ -143,7 +143,7 @@ def judge_dossiers(
     decides which of two copies received at once was the first."""
     rows = dossiers.take(pa.array(np.lexsort((dossiers.column("offset"), ranks(objects)))))
     said = judge(_register(rows), bindings.vehicle_at, rules)
-    own = alone(rows, rules)
+    own = lone_verdicts(rows, rules)
     verdicts = own.copy()
     verdicts["offset_ms"] = verdicts["source"] = verdicts["flags"] = 0
     at = np.asarray(said.column("line"))
@@ -188,7 +188,7 @@ def verdicts_on(
 ) -> pa.RecordBatch:
     """Verdicts (`verdicts.SCHEMA`) on uploads of the archive object `name`, exceptions only
     and ascending by line, given their register rows and offsets (int64 of the same shape)."""
-    verdicts = alone(register, rules)
+    verdicts = lone_verdicts(register, rules)
     if len(told.offsets):
         at = np.minimum(np.searchsorted(told.offsets, offsets), len(told.offsets) - 1)
         hit = told.offsets[at] == offsets

@@ -24,7 +24,7 @@ from transforms.model.raw_messages import SCHEMA as RAW
 from transforms.model.thresholds import Rules
 from transforms.model.uploads import Uploads, concat_uploads, latest_device_time
 from transforms.terminal_rules.clock import DEVICE, FALLBACK, Times, Verdict, judge_clocks
-from transforms.terminal_rules.upload_summary import enroll
+from transforms.terminal_rules.upload_summary import summarize
 from transforms.terminal_rules.verdicts import SCHEMA as VERDICTS
 
 QUIET, TOLD, SUSPECT = range(3)
@@ -87,10 +87,10 @@ def decode_by_topic(raw: pa.RecordBatch, decoder: Decoder) -> tuple[list[Uploads
 def look(uploads: Uploads, bindings: Bindings, rules: Rules, lateness_ms: int) -> Look:
     """First look at uploads of one type."""
     prepared = prepare(uploads, rules)
-    register = enroll(prepared.uploads)
+    register = summarize(prepared.uploads)
     received = filled_int64(register.column("received_ms"), 0)
     latest = filled_int64(register.column("latest_ms"), 0)
-    clock = alone(register, received, latest, rules)
+    clock = lone_verdict(register, received, latest, rules)
     event = _event_ms(clock, received, latest)
     suspect = (clock.source != DEVICE) | (clock.flags != 0)
     late = is_late(received, event, lateness_ms)
@@ -133,7 +133,7 @@ def newest_event_ms(uploads: Uploads, rules: Rules) -> np.ndarray:
     verdict; `uploads` as decoded."""
     received = filled_int64(uploads.head.column("received_time"), 0)
     latest = latest_device_time(uploads)
-    clock = alone(uploads.head, received, latest, rules)
+    clock = lone_verdict(uploads.head, received, latest, rules)
     return _event_ms(clock, received, latest)
 
 
@@ -141,7 +141,9 @@ def _event_ms(clock: Verdict, received: np.ndarray, latest: np.ndarray) -> np.nd
     return np.where(clock.source == FALLBACK, received, latest - clock.offset_ms)
 
 
-def alone(rows: pa.RecordBatch, received: np.ndarray, latest: np.ndarray, rules: Rules) -> Verdict:
+def lone_verdict(
+    rows: pa.RecordBatch, received: np.ndarray, latest: np.ndarray, rules: Rules
+) -> Verdict:
     """The verdict on each clock as if the upload were its terminal's only one; `rows` have
     boot_count and uptime_s, the times are epoch ms."""
     boot_count = filled_int64(rows.column("boot_count"), -1)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from transforms.bindings.bindings import Bindings
 from transforms.decode.decoder import Decoder
 from transforms.facts.telemetry import Prepared, event_times, prepare, settle
-from transforms.live.first_verdict import QUIET, Look, alone, decode_by_topic
+from transforms.live.first_verdict import QUIET, Look, decode_by_topic, lone_verdict
 from transforms.live.revised_minutes import ReadAgain, judged, records
 from transforms.live.written_versions import CLEAR, Said
 from transforms.model.arrow_numpy import codes, filled_int64
@@ -108,7 +108,7 @@ class _Ruling:
     def of(cls, rows: pa.RecordBatch, verdicts: pa.RecordBatch, rules: Rules) -> _Ruling:
         received = filled_int64(rows.column("received_ms"), 0)
         latest = filled_int64(rows.column("latest_ms"), 0)
-        own = alone(rows, received, latest, rules)
+        own = lone_verdict(rows, received, latest, rules)
         message = codes(rows.column("message_id"))
         copied = (np.bincount(message) > 1)[message]
         same = np.asarray(verdicts.column("source")) == own.source

@@ -40,7 +40,7 @@ SCHEMA = pa.schema(
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
-def enroll(uploads: Uploads) -> pa.RecordBatch:
+def summarize(uploads: Uploads) -> pa.RecordBatch:
     """Register rows of decoded, unrolled and assessed uploads, in the order of the head."""
     head, rows, starts = uploads.head, uploads.rows, uploads.starts
     count = len(uploads)

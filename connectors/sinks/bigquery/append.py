@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from connectors.errors import DependencyFailed
-from connectors.retries import Passing, patiently
+from connectors.retries import TransientError, with_retries
 from connectors.sinks.bigquery.append_stream import Broken, Connection, request
 from connectors.sinks.bigquery.errors import Answer
 from connectors.sinks.bigquery.settings import LARGEST_APPEND, BigQuerySettings
@@ -72,13 +72,13 @@ class Append:
         self._waiting: deque[Part] = deque()
         self._sent: deque[tuple[Part, int]] = deque()
         self._splits = self._in_vain = 0
-        self._setback: Passing | None = None
+        self._setback: TransientError | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Until every row of `batch` is kept or in `refused`. Raises DependencyFailed."""
         self._waiting.extend(self._parts(batch))
         while self._waiting:
-            patiently(self.settings, self._round, self._told)
+            with_retries(self.settings, self._round, self._told)
         if self.kept:
             self.doubt.unnamed = 0
         elif self.doubt.unnamed:
@@ -97,8 +97,9 @@ class Append:
         self.retries += 1
 
     def _round(self) -> None:
-        """Send what waits, take every answer. What is left to do then is waiting: raises Passing
-        where nothing came of it, so that patience lasts from one step forward to the next."""
+        """Send what waits, take every answer. What is left to do then is waiting: raises
+        TransientError where nothing came of it, so that patience lasts from one step forward to the
+        next."""
         self._wait_after_setback()
         before, trouble = self._done, self._exchanged()
         if trouble is None:
@@ -212,7 +213,7 @@ class Append:
         self._splits += 1
         self._waiting.extendleft(reversed(part.halves()))
 
-    def _mended(self, answer: Answer) -> Passing:
+    def _mended(self, answer: Answer) -> TransientError:
         """What can be done about it is done; why to wait."""
         if answer.meaning == "denied":
             raise DependencyFailed(
@@ -221,4 +222,4 @@ class Append:
             )
         if answer.meaning in ("no table", "old schema"):
             self.ensure()
-        return Passing(f"BigQuery {self.place}: append: {answer.words}")
+        return TransientError(f"BigQuery {self.place}: append: {answer.words}")

@@ -13,7 +13,7 @@ from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1.services.big_query_write import transports
 
 from connectors.errors import BadSettings
-from connectors.retries import patiently
+from connectors.retries import with_retries
 from connectors.sinks.bigquery.errors import of_rest
 from connectors.sinks.bigquery.settings import BigQuerySettings
 
@@ -74,7 +74,7 @@ class Rest:
     def call(self, doing: str, call: Callable[..., Done], *given: Any, **options: Any) -> Done:
         """As `once`, asked again for as long as settings say. Raises Missing, Exists,
         DependencyFailed."""
-        return patiently(self.settings, lambda: self.once(doing, call, *given, **options))
+        return with_retries(self.settings, lambda: self.once(doing, call, *given, **options))
 
     def end_of(self, job: Any) -> dict[str, str] | None:
         """Wait for a job's end; why it failed, or None. Raises DependencyFailed."""

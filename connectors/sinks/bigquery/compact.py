@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from google.cloud import bigquery
 
-from connectors.retries import Passing, patiently
+from connectors.retries import TransientError, with_retries
 from connectors.sinks.bigquery import views
 from connectors.sinks.bigquery.dataset import Dataset
 from connectors.sinks.bigquery.errors import Buffered, Missing
@@ -30,10 +30,10 @@ def compact(dataset: Dataset, table: Table, day: date) -> bool:
             run_once(dataset.rest, name, location, start)
         except Missing as error:
             dataset.ensure(table)
-            raise Passing(str(error)) from None
+            raise TransientError(str(error)) from None
 
     try:
-        patiently(dataset.settings, run)
+        with_retries(dataset.settings, run)
     except Buffered:
         return False
     return True

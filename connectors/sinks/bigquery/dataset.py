@@ -6,7 +6,7 @@ from google.cloud import bigquery
 from google.cloud.bigquery import SchemaField
 
 from connectors.errors import DependencyFailed
-from connectors.retries import Passing, patiently
+from connectors.retries import TransientError, with_retries
 from connectors.sinks.bigquery import schema, views
 from connectors.sinks.bigquery.client import Rest
 from connectors.sinks.bigquery.errors import Exists, Missing
@@ -29,8 +29,8 @@ class Dataset:
     def ensure(self, table: Table) -> None:
         """Make the table, its view and the dataset where they are missing, add columns that are
         new. Safe to do at the same time elsewhere."""
-        patiently(self.settings, lambda: self._table(table))
-        patiently(self.settings, lambda: self._view(table))
+        with_retries(self.settings, lambda: self._table(table))
+        with_retries(self.settings, lambda: self._view(table))
 
     def found(self, table: Table) -> bigquery.Table:
         """The table as BigQuery has it. Raises Missing too."""
@@ -44,9 +44,9 @@ class Dataset:
                 return self.found(table)
             except Missing as error:
                 self.ensure(table)
-                raise Passing(str(error)) from None
+                raise TransientError(str(error)) from None
 
-        return patiently(self.settings, look)
+        return with_retries(self.settings, look)
 
     def _get(self, place: str) -> bigquery.Table:
         return self.rest.once(f"look at {place}", self.rest.client.get_table, place)
@@ -84,7 +84,7 @@ class Dataset:
         try:
             self.rest.once(doing, make, table)
         except (Exists, Missing) as error:
-            raise Passing(str(error)) from None
+            raise TransientError(str(error)) from None
 
     def _update(self, table: bigquery.Table, what: list[str]) -> None:
         """Of two that change a table at once, one is told (its etag is old) and looks again."""
@@ -92,7 +92,7 @@ class Dataset:
         try:
             self.rest.once(doing, self.rest.client.update_table, table, what)
         except (Exists, Missing) as error:
-            raise Passing(str(error)) from None
+            raise TransientError(str(error)) from None
 
     def _ensure_dataset(self) -> None:
         client = self.rest.client

@@ -15,7 +15,7 @@ from google.rpc import code_pb2
 from grpc_status import rpc_status
 
 from connectors.errors import DependencyFailed
-from connectors.retries import Passing
+from connectors.retries import TransientError
 
 Meaning = Literal["kept", "later", "no table", "old schema", "denied", "bad rows", "bad request"]
 """`kept`: the store has the rows. `later`: ask again. `no table`, `old schema`: the table or
@@ -115,7 +115,7 @@ def of_status(code: int, message: str, details: Any) -> Answer:
 
 
 def of_rest(error: Exception, doing: str) -> Exception:
-    """What a failed REST call is to its caller: Passing, Missing, Exists, Buffered or
+    """What a failed REST call is to its caller: TransientError, Missing, Exists, Buffered or
     DependencyFailed."""
     if isinstance(error, exceptions.GoogleAPICallError):
         return _of_http(error, doing)
@@ -128,12 +128,12 @@ def of_rest(error: Exception, doing: str) -> Exception:
         return DependencyFailed(f"{doing}: the credentials are refused: {error}")
     passing = (requests.RequestException, ConnectionError, TimeoutError, auth.GoogleAuthError)
     if isinstance(error, (*passing, exceptions.RetryError)):
-        return Passing(f"{doing}: {type(error).__name__}: {error}")
+        return TransientError(f"{doing}: {type(error).__name__}: {error}")
     return error
 
 
 def of_job(reason: str, words: str) -> Exception:
-    """What a job that failed is to who waited for it: Passing, Buffered, RowsRefused or
+    """What a job that failed is to who waited for it: TransientError, Buffered, RowsRefused or
     DependencyFailed."""
     meant = _of_reason(reason, words)
     said = words.lower()
@@ -145,7 +145,7 @@ def _of_reason(reason: str, words: str) -> Exception:
     if _BUFFERED in words.lower():
         return Buffered(words)
     passes = reason in PASSING_REASONS or _CONCURRENT in words.lower()
-    return Passing(words) if passes else DependencyFailed(words)
+    return TransientError(words) if passes else DependencyFailed(words)
 
 
 def _of_http(error: exceptions.GoogleAPICallError, doing: str) -> Exception:
@@ -157,7 +157,7 @@ def _of_http(error: exceptions.GoogleAPICallError, doing: str) -> Exception:
     if code in (409, 412):
         return Exists(words)
     if code == 429 or code >= 500 or code == 408 or reason in PASSING_REASONS:
-        return Passing(words)
+        return TransientError(words)
     if code in (401, 403):
         return DependencyFailed(f"{words}; grant it, or use other credentials")
     return _of_reason(reason, words)

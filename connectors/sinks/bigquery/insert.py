@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.errors import DependencyFailed
-from connectors.retries import Passing, patiently
+from connectors.retries import TransientError, with_retries
 from connectors.sinks.bigquery import schema
 from connectors.sinks.bigquery.client import Rest
 from connectors.sinks.bigquery.errors import PASSING_REASONS, Missing
@@ -53,13 +53,13 @@ class Insert:
         for start in range(0, batch.num_rows, step):
             rows = self._fitting(self._rows(batch.slice(start, step), start))
             for waiting in _requests(rows, settings.batch_bytes):
-                patiently(settings, partial(self._round, waiting), self._told)
+                with_retries(settings, partial(self._round, waiting), self._told)
 
     def _told(self) -> None:
         self.retries += 1
 
     def _round(self, waiting: dict[int, Entry]) -> None:
-        """Insert what waits; raises Passing when something is left to do."""
+        """Insert what waits; raises TransientError when something is left to do."""
         places = list(waiting)
         try:
             errors = self.rest.once(
@@ -73,7 +73,7 @@ class Insert:
             )
         except Missing as error:
             self.ensure()
-            raise Passing(str(error)) from None
+            raise TransientError(str(error)) from None
         said = {places[error["index"]]: _reason(error["errors"]) for error in errors}
         for place in places:
             if place not in said:
@@ -96,7 +96,7 @@ class Insert:
         if unknown:
             self.ensure()
         if waiting:
-            raise Passing(f"BigQuery {self.place}: insert: {passing}")
+            raise TransientError(f"BigQuery {self.place}: insert: {passing}")
 
     def _fitting(self, rows: list[Row]) -> list[Row]:
         """The rows that fit into a request."""

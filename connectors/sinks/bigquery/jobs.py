@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from connectors.errors import DependencyFailed
-from connectors.retries import Passing
+from connectors.retries import TransientError
 from connectors.sinks.bigquery.client import Rest
 from connectors.sinks.bigquery.errors import Exists, Missing, of_job
 
@@ -16,8 +16,8 @@ _TRIES = 1_000
 
 def run_once(rest: Rest, name: str, location: str | None, start: Callable[[str], Any]) -> None:
     """Start the job, given its id, or find the one that was started, and wait for its end. A job
-    that failed has used up its id, so that the next has a number more. Raises Passing, Missing,
-    Buffered, RowsRefused, DependencyFailed."""
+    that failed has used up its id, so that the next has a number more. Raises TransientError,
+    Missing, Buffered, RowsRefused, DependencyFailed."""
     for number in range(_TRIES):
         started, job = _job(rest, f"{name}-{number}", location, start)
         error = rest.end_of(job)
@@ -44,4 +44,6 @@ def _job(
     except Exists as error:
         with suppress(Missing):
             return False, found()
-        raise Passing(f"{error}; but it is not found in {location or 'the location'}") from None
+        raise TransientError(
+            f"{error}; but it is not found in {location or 'the location'}"
+        ) from None

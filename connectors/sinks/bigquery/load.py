@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from google.cloud import bigquery
 
-from connectors.retries import Passing, patiently
+from connectors.retries import TransientError, with_retries
 from connectors.sinks.bigquery import schema as shape
 from connectors.sinks.bigquery.dataset import Dataset
 from connectors.sinks.bigquery.errors import Missing
@@ -37,7 +37,7 @@ def load_rows(
             return 0, 0
         content.seek(0)
         digest = hashlib.file_digest(content, "sha256").hexdigest()[:24]
-        patiently(dataset.settings, lambda: _load(dataset, table, day, content, digest))
+        with_retries(dataset.settings, lambda: _load(dataset, table, day, content, digest))
     return rows, size
 
 
@@ -86,7 +86,7 @@ def _load(dataset: Dataset, table: Table, day: date, content: IO[bytes], digest:
         run_once(dataset.rest, name, found.location, start)
     except Missing as error:
         dataset.ensure(table)
-        raise Passing(str(error)) from None
+        raise TransientError(str(error)) from None
 
 
 def _send(

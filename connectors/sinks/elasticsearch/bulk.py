@@ -10,8 +10,8 @@ import orjson
 import pyarrow as pa
 
 from connectors.errors import DependencyFailed
-from connectors.retries import Passing, patiently
-from connectors.sinks.elasticsearch.client import Connection, Unmeant
+from connectors.retries import TransientError, with_retries
+from connectors.sinks.elasticsearch.client import Connection, RequestRejected
 
 PATH = (
     "/_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,"
@@ -66,7 +66,7 @@ class Delivery:
     def deliver(self) -> None:
         """Until all rows are taken, refused or lost. Raises DependencyFailed."""
         self._open = np.arange(len(self.lines))
-        patiently(self.connection.settings, self._attempt, self._repeated)
+        with_retries(self.connection.settings, self._attempt, self._repeated)
 
     def _repeated(self) -> None:
         self.retries += 1
@@ -75,7 +75,9 @@ class Delivery:
         left, why = self._send(self._open)
         self._open = left
         if len(left):
-            raise Passing(f"{self.connection.shown}: {len(left)} rows not taken, such as {why}")
+            raise TransientError(
+                f"{self.connection.shown}: {len(left)} rows not taken, such as {why}"
+            )
 
     def _send(self, places: np.ndarray) -> tuple[np.ndarray, str]:
         """Send these rows; which of them are to be sent again, and why the first of them is."""
@@ -83,18 +85,18 @@ class Delivery:
         self.size += len(body)
         try:
             answer = self.connection.lines(PATH + _MARKS if self.marked else PATH, body)
-        except Unmeant as error:
+        except RequestRejected as error:
             return self._send_apart(places, error)
         if answer.get("errors") is False and not self.marked:
             return places[:0], ""
         items = answer.get("items")
         if not isinstance(items, list) or len(items) != len(places):
-            raise Passing(
+            raise TransientError(
                 f"{self.connection.shown}: _bulk: an answer that does not tell of every row"
             )
         return self._sort(places, items)
 
-    def _send_apart(self, places: np.ndarray, error: Unmeant) -> tuple[np.ndarray, str]:
+    def _send_apart(self, places: np.ndarray, error: RequestRejected) -> tuple[np.ndarray, str]:
         """A request that is too large goes in two halves."""
         if error.status != TOO_LARGE:
             raise DependencyFailed(

@@ -13,7 +13,7 @@ import orjson
 from elasticsearch import ApiError, Elasticsearch, JsonSerializer, UnsupportedProductError
 
 from connectors.errors import BadSettings, DependencyFailed
-from connectors.retries import Passing
+from connectors.retries import TransientError
 from connectors.settings import secret
 from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
 
@@ -26,7 +26,7 @@ _COMPATIBLE = "application/vnd.elasticsearch+{}; compatible-with=8"
 _NOT_SPOKEN = "media_type_header_exception"
 
 
-class Unmeant(Exception):
+class RequestRejected(Exception):
     """The cluster will not take the request as it is: `status`, and `type` and `reason` of it."""
 
     def __init__(self, status: int, kind: str, reason: str) -> None:
@@ -73,9 +73,8 @@ class Connection:
     def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """What the cluster answers; `body` becomes JSON.
 
-        Raises Passing where asking again may help, DependencyFailed where somebody must act first
-        (who we are, whom we trust), Unmeant for any other refusal.
-        """
+        Raises TransientError where asking again may help, DependencyFailed where somebody must act
+        first (who we are, whom we trust), RequestRejected for any other refusal."""
         headers = {} if body is None else {"content-type": _COMPATIBLE.format("json")}
         return self._once(method, path, None if body is None else orjson.dumps(body), headers)
 
@@ -102,9 +101,13 @@ class Connection:
                     "sinks.elasticsearch.ca_file and the certificate of the hosts"
                 ) from None
             reason = f"{type(error).__name__}: {error.message}"
-            raise Passing(f"{request}: {reason}; see that it runs and can be reached") from None
+            raise TransientError(
+                f"{request}: {reason}; see that it runs and can be reached"
+            ) from None
         if not isinstance(answer, dict):
-            raise Passing(f"{request}: an answer that is no JSON object; see what stands before it")
+            raise TransientError(
+                f"{request}: an answer that is no JSON object; see what stands before it"
+            )
         return answer
 
     def _refusal(self, request: str, error: ApiError) -> Exception:
@@ -119,8 +122,8 @@ class Connection:
         if kind == _NOT_SPOKEN:
             return DependencyFailed(f"{words}; it takes an Elasticsearch of version 8 or 9")
         if status in PASSING:
-            return Passing(f"{words}; see how it fares")
-        return Unmeant(status, kind, reason)
+            return TransientError(f"{words}; see how it fares")
+        return RequestRejected(status, kind, reason)
 
 
 def connect(settings: ElasticsearchSettings) -> Connection:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
 from connectors.errors import DependencyFailed
-from connectors.retries import patiently
-from connectors.sinks.elasticsearch.client import Connection, Unmeant
+from connectors.retries import with_retries
+from connectors.sinks.elasticsearch.client import Connection, RequestRejected
 from connectors.sinks.elasticsearch.documents import index_base
 from connectors.sinks.tables import Table
 
@@ -50,7 +50,7 @@ def delete(connection: Connection, names: Sequence[str]) -> None:
 
 def _asked(connection: Connection, method: str, path: str) -> dict[str, object]:
     try:
-        answer = patiently(connection.settings, lambda: connection.ask(method, path))
-    except Unmeant as error:
+        answer = with_retries(connection.settings, lambda: connection.ask(method, path))
+    except RequestRejected as error:
         raise DependencyFailed(f"{connection.shown}: {method} {path}: {error}") from None
     return dict(answer)

@@ -12,8 +12,8 @@ import polars as pl
 import pyarrow as pa
 
 from connectors.errors import DependencyFailed
-from connectors.retries import Passing, patiently
-from connectors.sinks.elasticsearch.client import Connection, Unmeant
+from connectors.retries import TransientError, with_retries
+from connectors.sinks.elasticsearch.client import Connection, RequestRejected
 from connectors.sinks.elasticsearch.documents import DAY_LENGTH, by_day, index_base, texts
 from connectors.sinks.elasticsearch.rollover_indices import Generations, behind
 from connectors.sinks.elasticsearch.templates import REFRESHED_EVERY_S
@@ -44,7 +44,7 @@ class Rollover:
         what others, who took them for the newest, sent since. Nothing of ours may be on its way to
         them. Raises DependencyFailed."""
         base = index_base(self._connection.settings.index_prefix, table)
-        patiently(self._connection.settings, lambda: self._look(base))
+        with_retries(self._connection.settings, lambda: self._look(base))
 
     def newest(self, table: Table) -> str:
         """The index that takes new rows."""
@@ -95,7 +95,7 @@ class Rollover:
         path = f"/{found.base}-*,-{found.write}/_refresh"
         shards = self._asked(path)["_shards"]
         if shards["failed"]:
-            raise Passing(f"{self._connection.shown}: {path}: {shards}")
+            raise TransientError(f"{self._connection.shown}: {path}: {shards}")
 
     def _unfound(self, table: Table, rows: pa.Table, known: Generations) -> pl.DataFrame:
         frame = pl.from_arrow(texts(rows.select(_named_by(table))))
@@ -124,7 +124,7 @@ class Rollover:
             f"/{known.base}-*/_search?allow_partial_search_results=false"
             "&filter_path=hits.hits._index,hits.hits.fields"
         )
-        answer = patiently(self._connection.settings, lambda: self._asked(path, query))
+        answer = with_retries(self._connection.settings, lambda: self._asked(path, query))
         hits = answer.get("hits", {}).get("hits", [])
         if not hits:
             return _FOUND.to_frame()
@@ -137,8 +137,8 @@ class Rollover:
     def _asked(self, path: str, body: Any = None) -> dict[str, Any]:
         try:
             return self._connection.ask("POST", path, body)
-        except Unmeant as error:
-            raise Passing(f"{self._connection.shown}: POST {path}: {error}") from None
+        except RequestRejected as error:
+            raise TransientError(f"{self._connection.shown}: POST {path}: {error}") from None
 
 
 def _named_by(table: Table) -> list[str]:

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 
 from connectors.errors import BadSettings, DependencyFailed
-from connectors.retries import Passing
-from connectors.sinks.elasticsearch.client import Connection, Unmeant
+from connectors.retries import TransientError
+from connectors.sinks.elasticsearch.client import Connection, RequestRejected
 from connectors.sinks.elasticsearch.prune import day_of
 
 DIGITS = 6
@@ -26,12 +26,12 @@ class Generations:
 
 
 def behind(connection: Connection, base: str) -> Generations:
-    """What lies behind the alias now, of the indices whose names begin with it. Raises Passing,
-    DependencyFailed."""
+    """What lies behind the alias now, of the indices whose names begin with it. Raises
+    TransientError, DependencyFailed."""
     path = f"/{base}-*?features=aliases"
     try:
         found = connection.ask("GET", path)
-    except Unmeant as error:
+    except RequestRejected as error:
         raise DependencyFailed(f"{connection.shown}: GET {path}: {error}") from None
     aliases = {name: one["aliases"][base] for name, one in found.items() if base in one["aliases"]}
     days = frozenset(name for name in aliases if day_of(base, name))
@@ -46,7 +46,7 @@ def number_of(base: str, name: str) -> int | None:
 
 
 def begin(connection: Connection, base: str) -> None:
-    """Make a generation that takes new rows, where there is none. Raises Passing,
+    """Make a generation that takes new rows, where there is none. Raises TransientError,
     DependencyFailed."""
     found = behind(connection, base)
     if found.write:
@@ -55,22 +55,22 @@ def begin(connection: Connection, base: str) -> None:
     name = f"{base}-{last + 1:0{DIGITS}}"
     try:
         connection.ask("PUT", f"/{name}", {"aliases": {base: {"is_write_index": True}}})
-    except Unmeant as error:
+    except RequestRejected as error:
         if error.kind != "resource_already_exists_exception":
             raise DependencyFailed(
                 f"{connection.shown}: PUT /{name}: {error}; the alias {base} must be free, or have "
                 "only indices of ours"
             ) from None
     if not behind(connection, base).write:
-        raise Passing(
+        raise TransientError(
             f"{connection.shown}: {base} has no write index, though {name} is there: make it one "
             "(POST /_aliases, is_write_index), or delete it"
         )
 
 
 def refuse(connection: Connection, base: str) -> None:
-    """See that rows may go to daily indices. Raises Passing, DependencyFailed; BadSettings where
-    generations lie behind the alias, whose rows would then lie there twice."""
+    """See that rows may go to daily indices. Raises TransientError, DependencyFailed; BadSettings
+    where generations lie behind the alias, whose rows would then lie there twice."""
     found = behind(connection, base)
     names = sorted(name for name in {*found.older, found.write or ""} if number_of(base, name))
     if names:

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from connectors.errors import BadSettings, DependencyFailed
-from connectors.retries import patiently
-from connectors.sinks.elasticsearch.client import Connection, Unmeant
+from connectors.retries import with_retries
+from connectors.sinks.elasticsearch.client import Connection, RequestRejected
 from connectors.sinks.elasticsearch.documents import index_base, locations
 from connectors.sinks.elasticsearch.rollover_indices import begin, refuse
 from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
@@ -119,14 +119,14 @@ def prepare(connection: Connection, tables: Sequence[Table]) -> None:
         if _meant(connection, "PUT", f"/{index}", None) is None:
             _meant(connection, "PUT", f"/{index}/_mapping", mapping(COLUMNS))
 
-    patiently(settings, put)
+    with_retries(settings, put)
 
 
 def has_lifecycles(connection: Connection) -> bool:
     """Whether the cluster has ILM. Raises DependencyFailed."""
     try:
-        patiently(connection.settings, lambda: connection.ask("GET", "/_ilm/status"))
-    except Unmeant:
+        with_retries(connection.settings, lambda: connection.ask("GET", "/_ilm/status"))
+    except RequestRejected:
         return False
     return True
 
@@ -135,7 +135,7 @@ def _meant(connection: Connection, method: str, path: str, body: Any) -> Any:
     """What the cluster answers, None where that is there already, or there is none to change."""
     try:
         return connection.ask(method, path, body)
-    except Unmeant as error:
+    except RequestRejected as error:
         if error.kind in ("resource_already_exists_exception", "index_not_found_exception"):
             return None
         raise DependencyFailed(

@@ -11,9 +11,9 @@ import polars as pl
 import pyarrow as pa
 
 from connectors.errors import DependencyFailed
-from connectors.retries import Passing, patiently
+from connectors.retries import TransientError, with_retries
 from connectors.sinks.elasticsearch.bulk import Delivery
-from connectors.sinks.elasticsearch.client import Connection, Unmeant
+from connectors.sinks.elasticsearch.client import Connection, RequestRejected
 from connectors.sinks.elasticsearch.documents import LONGEST_ID, as_lines, json_of
 from connectors.sinks.elasticsearch.vehicle_cache import MARKS, Memory
 from connectors.sinks.elasticsearch.vehicle_documents import KEY, merged, newest, stored
@@ -70,7 +70,7 @@ class Vehicles:
             states = states.filter(able)
         for part in states.iter_slices(self.connection.settings.batch_size):
             self._open = part
-            patiently(self.connection.settings, self._attempt, self._repeated)
+            with_retries(self.connection.settings, self._attempt, self._repeated)
         self._judge()
 
     def _judge(self) -> None:
@@ -109,7 +109,9 @@ class Vehicles:
         self._open = self._open.join(beaten, on=KEY, how="semi")
         if beaten.height:
             self.memory.forget(beaten)
-            raise Passing(f"{self.connection.shown}: {beaten.height} vehicles are being changed")
+            raise TransientError(
+                f"{self.connection.shown}: {beaten.height} vehicles are being changed"
+            )
 
     def _count(self, vehicles: pl.Series, delivery: Delivery) -> None:
         """See what became of documents, without what reasons tell of their contents."""
@@ -131,8 +133,8 @@ class Vehicles:
         index = index_name(self.connection.settings.index_prefix)
         try:
             found = self.connection.ask("POST", f"/{index}/{_READ}", {"ids": vehicles})
-        except Unmeant as error:
-            raise Passing(f"{self.connection.shown}: {index}: {error}") from None
+        except RequestRejected as error:
+            raise TransientError(f"{self.connection.shown}: {index}: {error}") from None
         documents = [
             {**one["_source"], "seq_no": one["_seq_no"], "term": one["_primary_term"]}
             for one in found.get("docs", ())

@@ -11,7 +11,7 @@ import psycopg
 from connectors.errors import DependencyFailed
 from connectors.operations_db.read import connect, describe
 from connectors.operations_db.settings import DatabaseSettings
-from connectors.retries import Passing, patiently
+from connectors.retries import TransientError, with_retries
 from connectors.sinks.vehicle_state.arrays import takes_arrays
 from connectors.sinks.vehicle_state.settings import StateSettings
 
@@ -60,7 +60,7 @@ class StateConnection:
     def transact(self, work: Callable[[psycopg.Connection[Any]], Done]) -> Done:
         """Do `work` in one transaction, and again for as long as the database cannot do it now.
         Raises BadRow, DependencyFailed."""
-        return patiently(self._settings, lambda: self._once(work), self._counted)
+        return with_retries(self._settings, lambda: self._once(work), self._counted)
 
     def close(self) -> None:
         """Let go of it."""
@@ -102,6 +102,6 @@ class StateConnection:
         ):
             self.close()
             LOG.warning("%s; it is tried again", said)
-            raise Passing(said) from None
+            raise TransientError(said) from None
         advice = _ADVICE.get(state or "", "see the database's log")
         raise Refused(f"{said}; {advice}", state) from None

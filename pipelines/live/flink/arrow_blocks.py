@@ -60,7 +60,7 @@ def read_block(block: bytes, columns: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=columns)
 
 
-def parcel(outputs: Iterable[tuple[int, pa.RecordBatch]]) -> bytes:
+def stage_output(outputs: Iterable[tuple[int, pa.RecordBatch]]) -> bytes:
     """Batches for numbered outputs, in order; empty ones are left out."""
     parts: list[bytes | memoryview] = []
     for number, batch in outputs:

@@ -7,10 +7,10 @@ import math
 from pyflink.datastream import DataStream
 
 from pipelines.live.flink.graph import BYTES, Graph, java
-from pipelines.live.spec import Live
+from pipelines.live.spec import LiveJobSpec
 
 
-def dossiers(graph: Graph, live: Live, register: DataStream) -> DataStream:
+def dossiers(graph: Graph, live: LiveJobSpec, register: DataStream) -> DataStream:
     """Register rows (`REGISTERED`) to whole dossiers (`DOSSIER`) of terminals that are to be
     judged."""
     flink, rules = java(), live.rules.terminal

@@ -15,14 +15,14 @@ from pipelines.live.lake_sink.stages import (
     WriteHourStage,
     lake_of,
 )
-from pipelines.live.spec import Live
+from pipelines.live.spec import LiveJobSpec
 from pipelines.live.stage import MINUTES_TOPIC
 
 JUDGEMENTS_UNTIL_FULL = 2
 """A full block waits for what is soon told of its last uploads."""
 
 
-def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
+def build(graph: Graph, live: LiveJobSpec, start_at: str, transactions: str) -> None:
     """The whole job, from Kafka to the lake."""
     properties = live.source_properties()
     records = graph.device_records(live.device_topics, properties, start_at)
@@ -38,7 +38,9 @@ def build(graph: Graph, live: Live, start_at: str, transactions: str) -> None:
     graph.to_kafka(refused.union(unread), "kafka", live.sink_properties(), transactions)
 
 
-def _units(graph: Graph, live: Live, rows: DataStream, name: str, keeps_items: bool) -> DataStream:
+def _units(
+    graph: Graph, live: LiveJobSpec, rows: DataStream, name: str, keeps_items: bool
+) -> DataStream:
     """What is told of units, until they are due. A block is remembered longer than the uploads in
     it, so that it is never written again without what was told of some."""
     flink = java()

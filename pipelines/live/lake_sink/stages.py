@@ -15,10 +15,10 @@ from connectors.archive.offset_blocks import SCHEME
 from connectors.errors import BadSettings, DependencyFailed
 from connectors.kafka.client import bootstrap
 from connectors.lake.settings import LakeSettings
-from connectors.retries import Passing, patiently
+from connectors.retries import TransientError, with_retries
 from connectors.storage.settings import named_folder
-from pipelines.backfill.spec import Job
-from pipelines.live.flink.arrow_blocks import parcel, read_block
+from pipelines.backfill.spec import BackfillSpec
+from pipelines.live.flink.arrow_blocks import read_block, stage_output
 from pipelines.live.kafka_records import OUT_RECORD, raw_batch
 from pipelines.live.lake_sink.units import (
     UNIT_ROWS,
@@ -32,7 +32,7 @@ from pipelines.live.lake_sink.units import (
 from pipelines.live.lake_sink.write_block import Core, Wrote, write_block
 from pipelines.live.lake_sink.write_hour import grows, minutes_of, pack, texts, unpack, write_hour
 from pipelines.live.sink_stage import StoreStage
-from pipelines.live.spec import Live
+from pipelines.live.spec import LiveJobSpec
 from pipelines.live.stage import MINUTES_TOPIC, Stage
 from pipelines.live.vehicle_records import DEAD_LETTERS_TOPIC, dead_records
 from transforms.encode.read_vehicle_minutes import decode_minutes
@@ -46,7 +46,7 @@ from transforms.model.fleet_hours import local_hours
 Done = TypeVar("Done")
 
 
-def lake_of(live: Live) -> LakeSettings:
+def lake_of(live: LiveJobSpec) -> LakeSettings:
     """Where a job's lake is. Raises BadSettings where nobody said it."""
     store = live.store
     if not isinstance(store, LakeSettings):
@@ -54,10 +54,10 @@ def lake_of(live: Live) -> LakeSettings:
     return store
 
 
-def job_of(live: Live) -> Job:
+def job_of(live: LiveJobSpec) -> BackfillSpec:
     """The same work as a backfill of the topics would be told it, but for bindings and schemas."""
     store = lake_of(live)
-    return Job(
+    return BackfillSpec(
         archive=SCHEME + bootstrap(live.kafka),
         bindings=live.bindings or "",
         lake=named_folder("lake", store.folder),
@@ -81,7 +81,7 @@ class BlockLookStage(Stage):
         decoder, _ = self.world.now()
         self.tally["uploads_in"] += raw.num_rows
         reach = progress(raw, BLOCK, lake_of(self.live).flush_size)
-        return parcel([(0, register_rows(raw, decoder, self.live.rules)), (1, reach)])
+        return stage_output([(0, register_rows(raw, decoder, self.live.rules)), (1, reach)])
 
 
 class JudgeStage(Stage):
@@ -103,14 +103,14 @@ class JudgeStage(Stage):
         none = np.zeros(told.num_rows, np.int64)
         item = told.column("offset").cast(pa.string())
         rows = unit_rows(units, none, none, False, item, told.column("verdict"))
-        return parcel([(0, rows)])
+        return stage_output([(0, rows)])
 
 
 @dataclass
 class LakeStage(StoreStage):
     """A stage that writes to the lake."""
 
-    def patiently(self, write: Callable[[], Done]) -> Done:
+    def with_retries(self, write: Callable[[], Done]) -> Done:
         """Do it, again and again while the lake, or Kafka, does not answer. What is written is
         written whole, so doing it again is right. Raises DependencyFailed when patience ends."""
 
@@ -118,13 +118,13 @@ class LakeStage(StoreStage):
             try:
                 return write()
             except DependencyFailed as error:
-                raise Passing(str(error)) from error
+                raise TransientError(str(error)) from error
 
         def told() -> None:
             self.tally["retries"] += 1
 
         with self.writing():
-            return patiently(lake_of(self.live), attempt, told)
+            return with_retries(lake_of(self.live), attempt, told)
 
 
 class WriteBlockStage(LakeStage):
@@ -146,7 +146,7 @@ class WriteBlockStage(LakeStage):
             decoder, terminals = self.world.now()
             return write_block(job, one, told, Core(decoder, terminals.bindings, self.live.rules))
 
-        wrote = self.patiently(write)
+        wrote = self.with_retries(write)
         self.tally["blocks_written"] += 1
         for name, count in vars(wrote).items():
             self.tally[f"{name}_written"] += count
@@ -191,7 +191,7 @@ class HourStage(MinuteRecordsStage):
         hours = pa.array(local_hours(minute_ms, self.live.zone)).cast(pa.string())
         ends = np.ones(raw.num_rows, np.int64)
         told = unit_rows(hours, ends, 0 * ends, grows(raw, minute_ms), keys, pack(raw))
-        return parcel([(0, told), (1, self.letters(dead))])
+        return stage_output([(0, told), (1, self.letters(dead))])
 
 
 class WriteHourStage(MinuteRecordsStage):
@@ -204,8 +204,8 @@ class WriteHourStage(MinuteRecordsStage):
         hour, _, items = due(block)
         raw = unpack(items.column("item"), items.column("value"), MINUTES_TOPIC)
         found = decode_minutes(raw, self.world.writers, self.live.rules.bounds)
-        count = self.patiently(lambda: write_hour(job_of(self.live), int(hour), found.good))
+        count = self.with_retries(lambda: write_hour(job_of(self.live), int(hour), found.good))
         self.tally["hours_written"] += 1
         self.tally["minutes_written"] += count
         self.tally["minutes_dead"] += found.dead.num_rows
-        return parcel([(0, self.letters(found.dead))])
+        return stage_output([(0, self.letters(found.dead))])

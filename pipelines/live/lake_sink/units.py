@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.archive.names import Block, arrival_hours, object_name
+from connectors.archive.names import OffsetBlock, arrival_hours, object_name
 from pipelines.live.flink.arrow_blocks import read_block, schema
 from transforms.model.arrow_numpy import filled_int64
 
@@ -48,10 +48,10 @@ def objects_of(rows: pa.RecordBatch, size: int, zone: str) -> pa.Array:
     return pa.array(names, pa.string()).take(encoded.indices)
 
 
-def block_of(unit: str, end: int) -> Block:
+def block_of(unit: str, end: int) -> OffsetBlock:
     """The block that a unit's name stands for, up to `end`."""
     topic, partition, start = unit.rsplit(MARK, 2)
-    return Block(topic, int(partition), int(start), end, int(start))
+    return OffsetBlock(topic, int(partition), int(start), end, int(start))
 
 
 def joined(*columns: pa.Array | np.ndarray) -> pa.Array:

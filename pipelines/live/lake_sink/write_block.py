@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from connectors.archive.names import ArchiveObject, Block
+from connectors.archive.names import ArchiveObject, OffsetBlock
 from connectors.archive.offset_blocks import read_block, remainder
 from connectors.kafka.bounded_read import OffsetsGone
 from connectors.kafka.client import begin_offsets
@@ -25,13 +25,13 @@ from connectors.lake.state import ObjectRecord, Reached
 from connectors.lake.write import TableWriter
 from pipelines.backfill.object_records import STATE, begin, by_line, finish, places_of
 from pipelines.backfill.read import by_type, widened
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from transforms.bindings.bindings import Bindings
 from transforms.decode.decoder import Decoder, decode
 from transforms.facts.telemetry import prepare, settle
 from transforms.live.block_verdicts import Told, verdicts_on
 from transforms.model.thresholds import Rules
-from transforms.terminal_rules.upload_summary import enroll
+from transforms.terminal_rules.upload_summary import summarize
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Wrote:
     bytes: int = 0
 
 
-def write_block(job: Job, block: Block, told: Told, core: Core) -> Wrote:
+def write_block(job: BackfillSpec, block: OffsetBlock, told: Told, core: Core) -> Wrote:
     """Read a block from Kafka and write its facts. Where Kafka no longer holds its beginning, what
     the lake has of it stays. Raises DependencyFailed."""
     try:
@@ -76,7 +76,7 @@ def write_block(job: Job, block: Block, told: Told, core: Core) -> Wrote:
         return write_records(job, read_block(job.brokers, left, job.zone), told, core)
 
 
-def write_records(job: Job, records: Records, told: Told, core: Core) -> Wrote:
+def write_records(job: BackfillSpec, records: Records, told: Told, core: Core) -> Wrote:
     """Write the facts of a block's records."""
     objects: dict[str, _Object] = {}
     with ExitStack() as stack:
@@ -106,7 +106,7 @@ class _Object:
     """One archive object's worth of a block on its way into the lake. Its facts stand when its
     `with` block has ended."""
 
-    def __init__(self, job: Job, one: ArchiveObject) -> None:
+    def __init__(self, job: BackfillSpec, one: ArchiveObject) -> None:
         self.uploads = self.rows = 0
         self.facts = TableWriter(job.tables, one.lake_name, job.zone)
         self._partials = job.state.partials_writer(one.stem, job.zone)
@@ -124,7 +124,7 @@ class _Object:
         self.facts.write_hour("dead_letters", outcome.dead, int(self._one.hour))
         for uploads in by_type(outcome.good):
             prepared = prepare(uploads, core.rules)
-            register = enroll(prepared.uploads)
+            register = summarize(prepared.uploads)
             offsets = np.asarray(prepared.uploads.head.column("offset"))
             verdicts = verdicts_on(register, offsets, told, core.rules, self._one.name)
             settled = settle(prepared, verdicts, core.bindings, core.rules)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from connectors.lake.names import object_of
 from connectors.lake.write import aligned, parquet_bytes
 from connectors.storage.folder import unless_changed
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from schemas.arrow import record_schema
 from transforms.encode.read_vehicle_minutes import Minutes
 from transforms.encode.topic_messages import minute_keys
@@ -82,7 +82,7 @@ def grows(raw: pa.RecordBatch, minute_ms: np.ndarray) -> np.ndarray:
     return np.asarray(filled_int64(raw.column("timestamp"), 0) - minute_ms < FRESH_MS)
 
 
-def write_hour(job: Job, hour: int, minutes: Minutes) -> int:
+def write_hour(job: BackfillSpec, hour: int, minutes: Minutes) -> int:
     """Lay minutes over the object of a local hour; returns how many it holds then. Raises
     DependencyFailed, also where others write it again and again."""
     name = object_of(hour)

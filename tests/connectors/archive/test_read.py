@@ -18,7 +18,7 @@ from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
 from schemas import MESSAGE_TYPES
 from tests.repository.files import ROOT
-from transforms.decode.avro_container import Block
+from transforms.decode.avro_container import ContainerBlock
 
 ZONE = "Asia/Seoul"
 FOLDER = "message-log/2024/01/15/09"
@@ -170,9 +170,10 @@ def test_long_lines_one_after_another(archive):
 
 BOMB = """
 import re, sys
-from connectors.archive import parse_name, read_object
-from connectors.files import folder
-from connectors.settings import S3Settings
+from connectors.archive.names import parse_name
+from connectors.archive.read import read_object
+from connectors.storage.folder import folder
+from connectors.storage.settings import S3Settings
 
 def peak_mib():
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024
@@ -362,7 +363,7 @@ def container(codec):
 def test_avro_containers_with_codecs(archive, codec):
     archive.put(container(codec), AVRO)
     blocks, broken = archive.read(AVRO)
-    assert broken is None and all(isinstance(block, Block) for block in blocks)
+    assert broken is None and all(isinstance(block, ContainerBlock) for block in blocks)
     assert sum(block.count for block in blocks) == 3000 and len(blocks) > 3
     assert blocks[1].first_line == blocks[0].count
     assert json.loads(json.dumps(blocks[0].writer))["name"] == "message_log"

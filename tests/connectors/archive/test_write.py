@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.archive import offset_blocks
+from connectors.archive import names
 from connectors.archive import parquet as inside
 from connectors.archive.progress import Progress, read_progress
 from connectors.archive.read import list_objects, read_object
@@ -24,14 +24,24 @@ from connectors.kafka.settings import KafkaSettings
 from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
 from schemas import MESSAGE_TYPES
-from tests.support.archives import TOPIC, ZONE, Log, archived, batch, known, names, record, writer
+from tests.support.archives import (
+    TOPIC,
+    ZONE,
+    Log,
+    archived,
+    batch,
+    known,
+    object_names,
+    record,
+    writer,
+)
 
 ALL = frozenset(MESSAGE_TYPES)
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(offset_blocks, "BLOCK", 10)
+    monkeypatch.setattr(names, "BLOCK", 10)
 
 
 @pytest.fixture
@@ -42,7 +52,7 @@ def place(tmp_path):
 def test_an_object_is_named_by_block_and_hour_of_arrival(place):
     given = [record(8), record(9), record(10), record(11, hour=1)]
     writer(place, Log([record(n) for n in range(8)])).write(batch(given))
-    assert names(place) == [
+    assert object_names(place) == [
         f"{TOPIC}/2024/01/16/00/{TOPIC}+0+0000000000.parquet",
         f"{TOPIC}/2024/01/16/00/{TOPIC}+0+0000000010.parquet",
         f"{TOPIC}/2024/01/16/01/{TOPIC}+0+0000000010.parquet",
@@ -84,7 +94,7 @@ def test_a_growing_block_is_written_again_whole(place):
     one = writer(place)
     first = one.write(batch(record(n) for n in range(3)))
     second = one.write(batch(record(n) for n in range(3, 7)))
-    assert names(place) == [f"{TOPIC}/2024/01/16/00/{TOPIC}+0+0000000000.parquet"]
+    assert object_names(place) == [f"{TOPIC}/2024/01/16/00/{TOPIC}+0+0000000000.parquet"]
     assert archived(place) == known(record(n) for n in range(7))
     assert (first.rows, second.rows) == (3, 4) and second.size > first.size > 0
 
@@ -92,10 +102,10 @@ def test_a_growing_block_is_written_again_whole(place):
 def test_what_came_before_changes_nothing(place):
     given = batch(record(n) for n in range(7))
     writer(place).write(given)
-    before = {name: place.child("topics").modified(name) for name in names(place)}
+    before = {name: place.child("topics").modified(name) for name in object_names(place)}
     again = writer(place).write(given)
     assert again.rows == 7 and again.size == 0
-    assert {name: place.child("topics").modified(name) for name in names(place)} == before
+    assert {name: place.child("topics").modified(name) for name in object_names(place)} == before
 
 
 @pytest.mark.parametrize("cuts", [[7], [1, 1, 1, 1, 1, 1, 1], [3, 4]])
@@ -108,7 +118,7 @@ def test_the_bytes_of_an_object_do_not_depend_on_how_it_grew(tmp_path, cuts, mon
     for cut in cuts:
         writer(grown).write(batch(given[:cut]))
         given = given[cut:]
-    (name,) = names(whole)
+    (name,) = object_names(whole)
     assert grown.child("topics").read(name) == whole.child("topics").read(name)
 
 
@@ -119,7 +129,7 @@ def test_row_groups_end_at_a_number_of_rows_or_bytes(place, monkeypatch):
         record(n, value=b"v" * size, key=None) for n, size in enumerate((1, 1, 1, 1, 50, 20, 20, 9))
     ]
     writer(place).write(batch(given))
-    file = pq.ParquetFile(pa.BufferReader(place.child("topics").read(names(place)[0])))
+    file = pq.ParquetFile(pa.BufferReader(place.child("topics").read(object_names(place)[0])))
     sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
     assert sizes == [4, 1, 2, 1]
     assert archived(place) == known(given)
@@ -293,7 +303,7 @@ def test_a_topic_is_asked_by_a_new_writer_and_where_records_come_again(place):
 
 
 def test_objects_that_were_taken_away_are_written_again_where_that_is_asked_for(place, held):
-    (name,) = names(place)
+    (name,) = object_names(place)
     os.remove(f"{place.path}/topics/{name}")
     log = Log([record(n) for n in range(20, 33)])
     with pytest.raises(DependencyFailed, match=r"lacks .*taken .*delete the partition's _state"):
@@ -307,14 +317,14 @@ def test_a_file_in_the_way_is_named_and_kept(place):
     place.write(f"topics/{TOPIC}/2024/01/16/00/{TOPIC}+0+0000000000.parquet", b"not Parquet")
     with pytest.raises(DependencyFailed, match=r"\+0000000000\.parquet cannot be read.*Move it"):
         writer(place).write(batch([record(0)]))
-    assert place.read(f"topics/{names(place)[0]}").to_pybytes() == b"not Parquet"
+    assert place.read(f"topics/{object_names(place)[0]}").to_pybytes() == b"not Parquet"
 
 
 def test_one_partition_that_fails_does_not_keep_others_from_being_archived(place):
     place.write(f"topics/{TOPIC}/2024/01/16/00/{TOPIC}+0+0000000000.parquet", b"not Parquet")
     with pytest.raises(DependencyFailed):
         writer(place).write(batch([record(0), record(0, partition=1)]))
-    assert [name.rpartition("/")[2] for name in names(place)] == [
+    assert [name.rpartition("/")[2] for name in object_names(place)] == [
         f"{TOPIC}+0+0000000000.parquet",
         f"{TOPIC}+1+0000000000.parquet",
     ]
@@ -332,7 +342,7 @@ def test_the_old_layout_holds_the_values_as_lines(place, tmp_path):
     ]
     one.write(batch([record(0), record(1), record(2, hour=1)]))
     done = one.write(batch([record(3), *no_lines, record(7)]))
-    (first, second) = names(old)
+    (first, second) = object_names(old)
     assert first == f"{TOPIC}/2024/01/16/00/{TOPIC}+0+0000000000.json.gz"
     assert second == f"{TOPIC}/2024/01/16/01/{TOPIC}+0+0000000000.json.gz"
     lines = gzip.decompress(old.child("topics").read(first).to_pybytes())
@@ -352,7 +362,7 @@ def test_the_old_layout_is_the_same_bytes_whenever_it_is_written(tmp_path):
         place = folder(str(tmp_path / name), S3Settings())
         one = writer(place.child("exact"), old=place.child("old"))
         one.write(batch(record(n) for n in range(5)))
-        (found,) = names(place.child("old"))
+        (found,) = object_names(place.child("old"))
         written.append(place.child("old/topics").read(found).to_pybytes())
     assert written[0] == written[1]
 
@@ -361,7 +371,7 @@ def test_the_old_layout_is_caught_up_where_a_writer_ended_before_it(place, tmp_p
     old = folder(str(tmp_path / "old"), S3Settings())
     writer(place).write(batch(record(n) for n in range(3)))
     writer(place, old=old).write(batch(record(n) for n in range(3)))
-    (name,) = names(old)
+    (name,) = object_names(old)
     assert gzip.decompress(old.child("topics").read(name).to_pybytes()).count(b"\n") == 3
 
 

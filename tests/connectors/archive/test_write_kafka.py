@@ -6,7 +6,7 @@ from datetime import datetime
 import duckdb
 import pytest
 
-from connectors.archive import offset_blocks
+from connectors.archive import names
 from connectors.archive.progress import Progress, read_progress
 from connectors.archive.write import KafkaSource
 from connectors.errors import DependencyFailed
@@ -33,7 +33,7 @@ TABLES = ("vehicle_minutes", "dead_letters", *(f"telemetry_{kind}" for kind in M
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(offset_blocks, "BLOCK", BLOCK)
+        patch.setattr(names, "BLOCK", BLOCK)
         patch.setattr(request, "BLOCK", BLOCK)
         yield
 

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from connectors.archive import offset_blocks
+from connectors.archive import names
 from connectors.archive.progress import Progress, read_progress
 from connectors.errors import DependencyFailed
 from connectors.storage.folder import Folder, folder
 from connectors.storage.settings import S3Settings
-from tests.support.archives import Log, archived, batch, known, names, record, writer
+from tests.support.archives import Log, archived, batch, known, object_names, record, writer
 
 UNHURRIED = settings(
     deadline=None,
@@ -32,7 +32,7 @@ TOPICS = ("message-gps", "message-log")
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(offset_blocks, "BLOCK", 10)
+    monkeypatch.setattr(names, "BLOCK", 10)
 
 
 class Crash(Exception):
@@ -185,13 +185,14 @@ def assert_nothing_is_missing(place, log, records):
 
 def assert_the_old_layout_is_as_the_exact_one(place, old):
     expected = {}
-    for name in names(place):
+    for name in object_names(place):
         rows = archived_object(place, name)
         expected[name.replace(".parquet", ".json.gz")] = b"".join(
             row["value"] + b"\n" for row in rows
         )
     found = {
-        name: gzip.decompress(old.child("topics").read(name).to_pybytes()) for name in names(old)
+        name: gzip.decompress(old.child("topics").read(name).to_pybytes())
+        for name in object_names(old)
     }
     assert found == expected
 

@@ -5,7 +5,7 @@ import secrets
 
 import pytest
 
-from connectors.archive import offset_blocks
+from connectors.archive import names
 from connectors.archive.progress import Progress, read_progress
 from connectors.archive.settings import ArchiveSettings
 from connectors.errors import DependencyFailed
@@ -13,7 +13,7 @@ from connectors.storage import s3 as bucket
 from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
 from runners.stack.faults.http_proxy import Answer, FaultProxy, LoseAnswer, Reset, ResetInAnswer
-from tests.support.archives import TOPIC, Log, archived, batch, known, names, record, writer
+from tests.support.archives import TOPIC, Log, archived, batch, known, object_names, record, writer
 
 ERROR = b"<Error><Code>%s</Code><Message>not now</Message></Error>"
 EVERY = {
@@ -38,7 +38,7 @@ def server(s3):
 def proxy(server, s3, monkeypatch):
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(offset_blocks, "BLOCK", 10)
+    monkeypatch.setattr(names, "BLOCK", 10)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", _at_once)
     server.clear()
     bucket.forget_credentials()
@@ -77,7 +77,7 @@ def test_requests_that_go_wrong_again_and_again_lose_and_double_nothing(proxy, w
     assert sum(rule.struck for rule in proxy.rules) > 3
     assert archived(place) == known(log.records)
     assert read_progress(place, TOPIC, 0) == Progress(0, 40)
-    assert len(names(place.child("old"))) == len(names(place))
+    assert len(object_names(place.child("old"))) == len(object_names(place))
 
 
 def test_a_store_that_stays_away_fails_the_batch_and_it_is_written_later(proxy, way, place, caplog):
@@ -120,4 +120,4 @@ def test_an_object_in_parts_is_replaced_on_condition_too(way, place, monkeypatch
     for n in range(3, 6):
         one.write(batch(log.records[:n]))
     assert archived(place) == known(log.records)
-    assert len(names(place)) == 1
+    assert len(object_names(place)) == 1

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from connectors.errors import DependencyFailed
-from connectors.storage.folder import Changed, folder
+from connectors.storage.folder import VersionConflict, folder
 from connectors.storage.settings import S3Settings
 from tests.repository.files import ROOT
 
@@ -57,14 +57,14 @@ def test_a_file_replaced_while_it_is_read_stays_what_it_was(place):
 def test_a_file_is_replaced_and_deleted_only_where_it_is_what_was_read(place):
     first = place.replace("one", b"before", None)
     second = place.replace("one", b"after!", first)
-    with pytest.raises(Changed):
+    with pytest.raises(VersionConflict):
         place.replace("one", b"other!", first)
-    with pytest.raises(Changed):
+    with pytest.raises(VersionConflict):
         place.delete_version("one", first)
     assert place.read_version("one") == (b"after!", second)
     place.delete_version("one", second)
     place.delete_version("one", second)
-    with pytest.raises(Changed):
+    with pytest.raises(VersionConflict):
         place.replace("one", b"before", second)
     assert place.version("one") is None
 
@@ -80,7 +80,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(place):
 
 def test_a_killed_writer_leaves_no_half_file_and_sweep_deletes_what_it_left(place):
     program = (
-        "import os, signal, sys; from connectors.storage.folder import S3Settings, folder\n"
+        "import os, signal, sys; from connectors.storage.folder import folder\n"
+        "from connectors.storage.settings import S3Settings\n"
         "stream, _ = folder(sys.argv[1], S3Settings()).begin('table/one.parquet')\n"
         "stream.write(b'half'); stream.flush(); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -9,7 +9,7 @@ from pyarrow import fs
 
 from connectors.errors import DependencyFailed
 from connectors.storage import s3 as bucket
-from connectors.storage.folder import Changed, folder
+from connectors.storage.folder import VersionConflict, folder
 from connectors.storage.settings import S3Settings
 from runners.stack.faults.http_proxy import (
     Answer,
@@ -120,17 +120,17 @@ def test_an_object_that_cannot_be_replaced_stays_what_it_was(proxy, place, step)
 def test_an_object_is_replaced_and_deleted_only_where_it_is_what_was_read(place, data):
     first = place.replace("one", data, None)
     assert place.version("one") == first
-    with pytest.raises(Changed):
+    with pytest.raises(VersionConflict):
         place.replace("one", data + b"2", None)
     second = place.replace("one", data + b"2", first)
-    with pytest.raises(Changed):
+    with pytest.raises(VersionConflict):
         place.replace("one", data + b"3", first)
-    with pytest.raises(Changed):
+    with pytest.raises(VersionConflict):
         place.delete_version("one", first)
     assert place.read_version("one") == (data + b"2", second)
     place.delete_version("one", second)
     place.delete_version("one", second)
-    with pytest.raises(Changed):
+    with pytest.raises(VersionConflict):
         place.replace("one", data, second)
     assert place.names() == [] and uploads(place) == []
 
@@ -140,7 +140,7 @@ def test_a_lost_answer_to_a_conditional_write_is_seen_by_looking_again(proxy, pl
     """The store has done it; the second try finds another version than it was to replace."""
     method, path, _ = STEPS["put" if data is SMALL else "complete"]
     proxy.rule(method, path, LoseAnswer(), times=1)
-    with suppress(Changed):
+    with suppress(VersionConflict):
         place.replace("one", data, None)
     assert place.read_version("one")[0] == data
 

@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from pipelines.backfill import steps
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from tests.support.lakes import backfill, command, differences, hour_of, rows, run, subset
 
 MIDNIGHT = datetime.fromisoformat("2024-01-16T00:00+09:00")
@@ -177,7 +177,7 @@ def test_an_object_settled_again_remembers_its_own_archive(fleet, whole, tmp_pat
     ]
     for half in halves:
         backfill(fleet, tmp_path / "lake", half)
-    topics = Job(str(halves[0]), "", str(tmp_path / "lake"), "").state
+    topics = BackfillSpec(str(halves[0]), "", str(tmp_path / "lake"), "").state
     homes = {name: topics.record(name).archive for name in topics.registered(())}
     assert all((tmp_path / home / "topics" / name).exists() for name, home in homes.items())
     assert differences(whole[0], tmp_path / "lake") == []

@@ -11,7 +11,7 @@ from connectors.sinks.refused_rows import refused
 from connectors.sinks.tables import MINUTES, TELEMETRY
 from pipelines.backfill.day_load_dead_letters import name_of, tell
 from pipelines.backfill.day_loads import Load
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from tests.connectors.sinks.bigquery.rows import NOON, row, rows_of
 
 GPS = TELEMETRY["gps"]
@@ -19,7 +19,7 @@ GPS = TELEMETRY["gps"]
 
 @pytest.fixture
 def job(tmp_path):
-    return Job("", "", str(tmp_path), "", stores=(BigQuerySettings(project="test"),))
+    return BackfillSpec("", "", str(tmp_path), "", stores=(BigQuerySettings(project="test"),))
 
 
 def load_of(job, table):

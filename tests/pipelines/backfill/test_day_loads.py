@@ -18,7 +18,7 @@ from connectors.storage.settings import S3Settings
 from pipelines.backfill import day_loads
 from pipelines.backfill.day_loads import loads, put_by
 from pipelines.backfill.phases import run
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from runners.backfill.request import job_of, listing_of, wanted_types
 from runners.config import Config
 from runners.simulation import simulate
@@ -195,7 +195,7 @@ def test_phases_whose_workers_are_lost_load_the_same_and_what_a_killed_run_left(
 def job(tmp_path):
     """A job into a store that is never asked."""
     store = BigQuerySettings(project="test")
-    return Job("", "", str(tmp_path), "", stores=(store,))
+    return BackfillSpec("", "", str(tmp_path), "", stores=(store,))
 
 
 def test_rows_that_are_put_again_wait_once(job):

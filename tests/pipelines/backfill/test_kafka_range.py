@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.archive import offset_blocks
+from connectors.archive import names, offset_blocks
 from connectors.errors import BadArguments, BadSettings, DependencyFailed
 from connectors.kafka.settings import KafkaSettings
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from runners.backfill import request
 from runners.backfill.beam import balances, run_backfill
 from runners.config import Config
@@ -37,7 +37,7 @@ TABLES = ("vehicle_minutes", "dead_letters", *(f"telemetry_{kind}" for kind in M
 def small_blocks():
     """Blocks small enough for a small fleet to fill several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(offset_blocks, "BLOCK", BLOCK)
+        patch.setattr(names, "BLOCK", BLOCK)
         patch.setattr(request, "BLOCK", BLOCK)
         yield
 
@@ -291,7 +291,7 @@ def test_a_source_is_named_once():
 def test_a_job_that_travels_to_workers_holds_no_secret(monkeypatch):
     monkeypatch.setenv("KAFKA_PASSWORD", "do not tell")
     kafka = KafkaSettings(secrets={"sasl.password": "env:KAFKA_PASSWORD"})
-    job = Job("kafka://one:9092", "bindings.csv", "lake", "spool", kafka=kafka)
+    job = BackfillSpec("kafka://one:9092", "bindings.csv", "lake", "spool", kafka=kafka)
     travelled = pickle.dumps(job)
     assert b"do not tell" not in travelled
     assert pickle.loads(travelled).brokers.bootstrap == "one:9092"

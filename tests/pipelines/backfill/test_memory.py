@@ -9,7 +9,7 @@ from tests.support.lakes import ROOT
 GROWTH_MIB = 60
 PROGRAM = r"""
 import re, sys
-from runners.backfill import run_backfill
+from runners.backfill.beam import run_backfill
 ledger = run_backfill(*sys.argv[1:])
 status = open("/proc/self/status").read()
 print(ledger["totals"]["in"], int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024)

@@ -17,10 +17,10 @@ from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
 from connectors.sinks.refused_rows import refused
 from connectors.sinks.tables import JUDGED, MINUTES, TELEMETRY
 from pipelines.live import rows_sink_stages
-from pipelines.live.flink.arrow_blocks import parcel, read_block
+from pipelines.live.flink.arrow_blocks import read_block, stage_output
 from pipelines.live.kafka_records import DEVICE_RECORD, OUT_RECORD
 from pipelines.live.rows_sink_stages import FirstRowsStage, MinuteRowsStage, RevisedRowsStage
-from pipelines.live.spec import Live
+from pipelines.live.spec import LiveJobSpec
 from schemas import load
 from tests.support.uploads import ALWAYS, HOUR, MINUTE, NOON, bindings_of, log
 from tests.transforms.live.test_revised_minutes import raw_batch
@@ -31,7 +31,7 @@ from transforms.live.first_verdict import REGISTERED
 from transforms.live.revised_minutes import DOSSIER
 from transforms.model.thresholds import Rules
 
-LIVE = Live("sink-test", KafkaSettings(), store=ElasticsearchSettings())
+LIVE = LiveJobSpec("sink-test", KafkaSettings(), store=ElasticsearchSettings())
 DEAD, MINUTE_SCHEMA = 3, 4
 
 
@@ -98,7 +98,7 @@ def opened(kind):
 
 
 def block_of(batch):
-    return parcel([(0, batch)])[8:]
+    return stage_output([(0, batch)])[8:]
 
 
 def records(*uploads):

@@ -7,8 +7,8 @@ import pytest
 from connectors.kafka.settings import KafkaSettings
 from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
-from pipelines.live.spec import Live
-from pipelines.live.worker import World
+from pipelines.live.spec import LiveJobSpec
+from pipelines.live.worker import WorkerContext
 from runners.stack.servers.s3 import REGION
 
 BINDINGS = b"""\
@@ -28,8 +28,8 @@ def settings(s3, monkeypatch):
 def test_a_bindings_file_is_read_from_the_s3_of_the_job(s3, settings):
     s3.make_bucket("worlds")
     folder("s3://worlds", settings).write("bindings.csv", BINDINGS)
-    live = Live("test", KafkaSettings(), s3=settings, bindings="s3://worlds/bindings.csv")
-    world = World(live)
+    live = LiveJobSpec("test", KafkaSettings(), s3=settings, bindings="s3://worlds/bindings.csv")
+    world = WorkerContext(live)
     world.bind()
     _, snapshot = world.now()
     assert snapshot.bindings.vehicles.to_pylist() == ["CAR-1"]

@@ -16,7 +16,7 @@ from connectors.storage.settings import S3Settings
 from pipelines.open_sink import check_store
 from runners.cli.status import Status
 from runners.config import SINKS, load_config
-from runners.flink.live_job import BUILT_BY, Plan
+from runners.flink.live_job import BUILT_BY, LiveJob
 from tests.repository.files import ROOT
 
 SETTINGS = """\
@@ -44,7 +44,7 @@ def odograph(*words):
 
 
 def plan(settings, job):
-    return Plan(job=job, config=load_config(str(settings)), python=sys.executable)
+    return LiveJob(job=job, config=load_config(str(settings)), python=sys.executable)
 
 
 def test_a_sink_that_is_not_set_is_refused_with_those_that_are(settings):

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.long
 
 STARTER = """
 import os, sys, time
-from tests.servers import server_folder
+from tests.support.servers import server_folder
 from runners.stack.processes import Process
 
 with server_folder() as folder:

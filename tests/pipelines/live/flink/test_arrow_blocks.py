@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.live.flink.arrow_blocks import layout, parcel, read_block, schema
+from pipelines.live.flink.arrow_blocks import layout, read_block, schema, stage_output
 from pipelines.live.kafka_records import pack_headers, unpack_headers
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -52,7 +52,7 @@ def sections(whole: bytes) -> list[tuple[int, bytes]]:
 @given(st.lists(st.tuples(st.integers(0, 3), batches()), max_size=3))
 def test_batches_are_read_from_a_parcel_as_they_were(outputs):
     filled = [(number, batch) for number, batch in outputs if batch.num_rows]
-    found = sections(parcel(outputs))
+    found = sections(stage_output(outputs))
     assert [number for number, _ in found] == [number for number, _ in filled]
     for (_, block), (_, batch) in zip(found, filled, strict=True):
         again = read_block(block, batch.schema)
@@ -63,7 +63,7 @@ def test_batches_are_read_from_a_parcel_as_they_were(outputs):
 @UNHURRIED
 @given(batches())
 def test_blocks_are_padded_to_eight_bytes(batch):
-    assert len(parcel([(0, batch)])) % 8 == 0
+    assert len(stage_output([(0, batch)])) % 8 == 0
 
 
 @UNHURRIED
@@ -82,7 +82,7 @@ def test_a_column_that_must_not_hold_nulls_is_named():
     columns = pa.schema([pa.field("version", pa.int64(), nullable=False)])
     batch = pa.RecordBatch.from_arrays([pa.array([1, None], pa.int64())], schema=columns)
     with pytest.raises(ValueError, match="column version"):
-        parcel([(0, batch)])
+        stage_output([(0, batch)])
 
 
 HEADERS = st.lists(st.tuples(VALUES[pa.string()], st.binary(max_size=9)))

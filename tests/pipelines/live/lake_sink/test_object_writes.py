@@ -6,17 +6,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.archive.names import Block
+from connectors.archive.names import OffsetBlock
 from connectors.archive.offset_blocks import cut
 from connectors.errors import DependencyFailed
 from connectors.kafka.settings import KafkaSettings
 from connectors.lake.settings import LakeSettings
 from connectors.storage import folder
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from pipelines.live.lake_sink.stages import LakeStage
 from pipelines.live.lake_sink.units import progress
 from pipelines.live.lake_sink.write_block import Core, write_records
-from pipelines.live.spec import Live
+from pipelines.live.spec import LiveJobSpec
 from tests.support.lakes import rows
 from tests.support.uploads import ALWAYS, HOUR, NOON, bindings_of, log, raw_batch
 from transforms.decode.decoder import Decoder
@@ -33,7 +33,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def job(tmp_path):
-    return Job("kafka://nowhere:1", "", str(tmp_path / "lake"), "")
+    return BackfillSpec("kafka://nowhere:1", "", str(tmp_path / "lake"), "")
 
 
 def write(job, hours_off=0):
@@ -45,7 +45,7 @@ def write(job, hours_off=0):
     if hours_off:
         verdicts["offset_ms"], verdicts["source"] = hours_off * HOUR, CORRECTED
     told = Told(np.zeros(1, np.int64), verdicts)
-    block = Block("message-log", 0, 0, 1, 0)
+    block = OffsetBlock("message-log", 0, 0, 1, 0)
     write_records(job, cut([records], block, job.zone), told, CORE)
 
 
@@ -94,7 +94,7 @@ def test_an_hour_of_merged_objects_is_told_of_rows_that_left(job):
 
 def test_a_lake_that_is_away_is_asked_again(tmp_path, monkeypatch):
     store = LakeSettings(folder=str(tmp_path / "lake"), retry_backoff_ms=1, max_retries=3)
-    stage = LakeStage(Live("sink-lake", KafkaSettings(bootstrap="nowhere:1"), store=store))
+    stage = LakeStage(LiveJobSpec("sink-lake", KafkaSettings(bootstrap="nowhere:1"), store=store))
     left = [2]
 
     def write():
@@ -103,11 +103,11 @@ def test_a_lake_that_is_away_is_asked_again(tmp_path, monkeypatch):
             raise DependencyFailed("could not write")
         return "done"
 
-    assert stage.patiently(write) == "done"
+    assert stage.with_retries(write) == "done"
     assert stage.tally["retries"] == 2
     left[0] = 100
     with pytest.raises(DependencyFailed, match="gave up after 3 retries: could not write"):
-        stage.patiently(write)
+        stage.with_retries(write)
 
 
 def test_how_far_blocks_reach_is_told_of_every_batch():

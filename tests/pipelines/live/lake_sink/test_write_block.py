@@ -13,7 +13,7 @@ import pytest
 from connectors.operations_db.bindings_file import load_bindings
 from connectors.storage import folder
 from connectors.storage.settings import S3Settings
-from pipelines.backfill.spec import Job
+from pipelines.backfill.spec import BackfillSpec
 from pipelines.live.lake_sink.write_block import Core
 from runners.simulation import simulate
 from runners.simulation.kafka import as_sent
@@ -88,7 +88,7 @@ def expected(fleet, tmp_path_factory):
 def live_lake(fleet, lake):
     terminals = load_bindings(str(fleet[1] / "device_binding.csv"), S3Settings())
     core = Core(Decoder(terminals=terminals.known), terminals.bindings, Rules())
-    job = Job("kafka://nowhere:1", "", str(lake), "", zone=ZONE, block=BLOCK)
+    job = BackfillSpec("kafka://nowhere:1", "", str(lake), "", zone=ZONE, block=BLOCK)
     return LiveLake(job, fleet[0], core)
 
 
