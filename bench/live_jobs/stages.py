@@ -38,7 +38,7 @@ ROWS = {"log": 5000, "gps": 2700}
 MINUTE_MS = 60_000
 
 
-class World:
+class KnownWorker:
     """What a worker knows, without registry and database."""
 
     def __init__(self, names: list[str], rules: Rules) -> None:
@@ -136,9 +136,9 @@ def changed(registered: list[pa.RecordBatch]) -> list[bytes]:
     return [stage_output([(0, batch.slice(at, 5000))])[8:] for at in range(0, batch.num_rows, 5000)]
 
 
-def stage(kind: type[Stage], live: LiveJobSpec, world: World) -> Stage:
-    """A stage that knows this world."""
-    return type(kind.__name__, (kind,), {"world": property(lambda self: world)})(live)
+def stage(kind: type[Stage], live: LiveJobSpec, worker: KnownWorker) -> Stage:
+    """A stage that knows this worker."""
+    return type(kind.__name__, (kind,), {"worker": property(lambda self: worker)})(live)
 
 
 def run(
@@ -161,14 +161,14 @@ def measure(count: int, top: int) -> None:
     print(f"{'uploads':18} {'stage':12} {'us an upload':>12} {'us a sample':>12}")
     for kind in KINDS.values():
         names = terminals(5000)
-        world, given = World(names, live.rules), blocks(kind, names, count)
+        worker, given = KnownWorker(names, live.rules), blocks(kind, names, count)
         uploads = count * ROWS[kind.message_type]
         look = None
         for what in (ConvertStage, LookStage, MinutesStage):
             if what is MinutesStage:
                 given = changed(list(itertools.chain(*(parts[0] for parts in look))))
             profile = cProfile.Profile(time.process_time) if top else None
-            seconds, told = run(stage(what, live, world), given, profile)
+            seconds, told = run(stage(what, live, worker), given, profile)
             each = seconds / uploads * 1e6
             print(f"{kind.name:18} {what.__name__:12} {each:12.2f} {each / kind.samples:12.3f}")
             if what is LookStage:

@@ -1,5 +1,5 @@
-"""The operations database: the tables `vehicle` and `device_binding` of connectors/sql, read as
-one snapshot, as Arrow, without a Python object a row."""
+"""The operations database: the tables `vehicle` and `device_binding` (operations.sql) as one
+snapshot, as Arrow, without a Python object for each row."""
 
 from __future__ import annotations
 
@@ -184,7 +184,8 @@ def _copy(
         # Arrow's message quotes the row.
         raise DependencyFailed(
             f"{describe(settings)}: a row of {schema.names} is not what the tables of "
-            "`odograph database apply` can hold; compare their columns with connectors/sql"
+            "`odograph database apply` can hold; compare their columns with "
+            "connectors/operations_db/operations.sql"
         ) from None
     return pa.concat_tables(tables)
 

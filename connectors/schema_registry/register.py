@@ -51,7 +51,7 @@ def register_all(
     topics: Mapping[str, str] = SCHEMA_OF,
     directory: Path = AVRO_DIRECTORY,
 ) -> list[Registered]:
-    """Register the schema file of each topic, after all of them were checked against the house's
+    """Register the schema file of each topic, after all of them were checked against Odograph's
     rules and against every version of their subjects.
 
     Raises NotRegistered with all problems before anything is registered, DependencyFailed.

@@ -1,7 +1,7 @@
 """A steady feed of log reports, Avro of about 125 bytes, every terminal in order, going on where
 the last feed of as many terminals ended.
 
-`python -m tests.live.load SETTINGS TERMINALS RATE SECONDS` sends RATE uploads a second.
+`python -m tests.cluster.load SETTINGS TERMINALS RATE SECONDS` sends RATE uploads a second.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ WHILE_SHARDS_START = Retry(
 
 
 def expected(batch):
-    """Rows of a batch (`tests.live.oracle.Batch`) by table, as stores get them."""
+    """Rows of a batch (`tests.cluster.oracle.Batch`) by table, as stores get them."""
     found = {}
     for table in TELEMETRY.values():
         name = table.name.removeprefix("telemetry_")

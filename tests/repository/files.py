@@ -1,4 +1,4 @@
-"""What the house tests look at: the folders and texts of this repository."""
+"""The folders and files of this repository, for the tests that read its texts."""
 
 import ast
 import os

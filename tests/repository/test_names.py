@@ -17,7 +17,7 @@ def test_no_other_distribution_claims_the_name(name):
 
 
 @pytest.mark.parametrize("name", ["bench", "notebooks", "tests"])
-def test_no_distribution_hides_a_folder_beside_the_rooms(name):
+def test_no_distribution_hides_a_folder_beside_the_packages(name):
     assert packages_distributions().get(name, []) == []
 
 
@@ -32,8 +32,8 @@ def test_setup_lists_every_package():
     listed = set(re.findall(r'^    "([a-z_.]+)",$', _packages_of_setup(), re.MULTILINE))
     existing = {
         ".".join(path.parent.relative_to(ROOT).parts)
-        for room in PACKAGES
-        for path in (ROOT / room).rglob("__init__.py")
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("__init__.py")
     }
     assert listed == existing
 

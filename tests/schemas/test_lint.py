@@ -1,4 +1,4 @@
-"""Lint rules: each has a schema that breaks it alone; the house's own files break none."""
+"""Lint rules: each has a schema that breaks it alone; Odograph's own files break none."""
 
 import copy
 import json
@@ -22,7 +22,7 @@ def sample(schema, name):
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes house schema files changed by `change` into a directory; returns their problems."""
+    """Writes the schema files, changed by `change`, into a directory; returns their problems."""
 
     def problems(name, change, *others):
         for stem in (name, *others):

@@ -204,7 +204,7 @@ class Append:
             raise DependencyFailed(
                 f"BigQuery {self.place}: {self.doubt.unnamed} rows were refused, none was kept, "
                 f"and none was named as bad: {answer.words}; compare the table's columns with "
-                "connectors/tables.py"
+                "connectors/sinks/tables.py"
             )
         by_size = sorted(self._waiting, key=lambda part: len(part.places), reverse=True)
         self._waiting = deque(by_size)

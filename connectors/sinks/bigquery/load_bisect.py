@@ -60,6 +60,7 @@ def load_by_halves(
                 if in_vain > DOUBTED or not halves:
                     raise DependencyFailed(
                         f"{alone} rows of {day} were refused, each in a job of its own, and none "
-                        f"was kept: {error}; compare the table's columns with connectors/tables.py"
+                        f"was kept: {error}; compare the table's columns with "
+                        "connectors/sinks/tables.py"
                     ) from error
     return together(done)

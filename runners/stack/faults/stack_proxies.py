@@ -53,7 +53,7 @@ class FaultProxies:
 
     @property
     def rules(self) -> Path:
-        """The file of rules (runners/stack/fault_server.py)."""
+        """The file of rules (runners/stack/faults/server.py)."""
         return self.folder / "rules.yaml"
 
     def fetch(self) -> Path:
