@@ -7,9 +7,20 @@ from dataclasses import dataclass
 from connectors.kafka.settings import TopicSettings
 from schemas import MESSAGE_TYPES
 
+
+def device_topic(message_type: str) -> str:
+    """Where terminals' uploads of this type come in, by device_no."""
+    return f"message-{message_type}"
+
+
+def vehicle_topic(message_type: str) -> str:
+    """Where the same uploads go out with their vehicle, by vehicle_id."""
+    return f"vehicle-{message_type}"
+
+
 MINUTES, DEAD_LETTERS, UNBOUND, LATE = "vehicle-minutes", "dead-letters", "unbound", "late"
-DEVICE_TOPICS = tuple(f"message-{name}" for name in MESSAGE_TYPES)
-VEHICLE_TOPICS = tuple(f"vehicle-{name}" for name in MESSAGE_TYPES)
+DEVICE_TOPICS = tuple(map(device_topic, MESSAGE_TYPES))
+VEHICLE_TOPICS = tuple(map(vehicle_topic, MESSAGE_TYPES))
 SET_ASIDE = (DEAD_LETTERS, UNBOUND, LATE)
 SCHEMA_OF = {
     **{topic: topic.replace("-", "_") for topic in (*DEVICE_TOPICS, *VEHICLE_TOPICS)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from connectors.archive.names import parse_name
+from connectors.kafka.topics import MINUTES
 
 
 def hour_folder(hour: int) -> str:
@@ -33,4 +34,4 @@ def lake_name(archive_object: str) -> str:
 
 def object_of(hour: int) -> str:
     """Name of an hour's object (yyyyMMddHH)."""
-    return f"vehicle_minutes/{hour_folder(hour)}/vehicle-minutes+0+{hour:010d}.parquet"
+    return f"vehicle_minutes/{hour_folder(hour)}/{MINUTES}+0+{hour:010d}.parquet"

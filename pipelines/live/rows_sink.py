@@ -6,12 +6,12 @@ written over that soon after, until the store holds what a backfill would write.
 
 from __future__ import annotations
 
+from connectors.kafka import topics
 from connectors.sinks.tables import MINUTES
 from pipelines.live.flink.graph import Graph
 from pipelines.live.flink.terminal_uploads import dossiers
 from pipelines.live.rows_sink_stages import FirstRowsStage, MinuteRowsStage, RevisedRowsStage
 from pipelines.live.spec import LiveJobSpec
-from pipelines.live.stage import MINUTES_TOPIC
 from pipelines.open_sink import tables_of
 
 
@@ -24,7 +24,7 @@ def build(graph: Graph, live: LiveJobSpec, start_at: str, transactions: str) -> 
     (revised,) = graph.python(judged, "revised rows", RevisedRowsStage(live))
     letters = refused.union(revised)
     if MINUTES in tables_of(live.store):
-        minutes = graph.records("vehicle minutes", [MINUTES_TOPIC], properties, start_at)
+        minutes = graph.records("vehicle minutes", [topics.MINUTES], properties, start_at)
         (unwanted,) = graph.python(minutes, "minute rows", MinuteRowsStage(live))
         letters = letters.union(unwanted)
     graph.to_kafka(letters, "kafka", live.sink_properties(), transactions)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from connectors.kafka import topics
 from connectors.sinks.contract import Sink
 from connectors.sinks.tables import MINUTES, TELEMETRY, Table, revision
 from pipelines.live.flink.arrow_blocks import read_block, stage_output
 from pipelines.live.kafka_records import OUT_RECORD, raw_batch
 from pipelines.live.sink_stage import StoreStage
-from pipelines.live.vehicle_records import DEAD_LETTERS_TOPIC, dead_records
+from pipelines.live.vehicle_records import dead_records
 from pipelines.open_sink import open_sink, tables_of
 from pipelines.row_revisions import gone_rows, looked_at, minute_rows, revised
 from transforms.encode.read_vehicle_minutes import decode_minutes
@@ -65,7 +66,7 @@ class SinkStage(StoreStage):
     def refused(self, letters: list[pa.RecordBatch]) -> pa.RecordBatch:
         """Dead letters as records of their topic."""
         dead = pa.Table.from_batches(letters, DEAD_SCHEMA)
-        _, records = dead_records(dead, self.world.schema_id(DEAD_LETTERS_TOPIC))
+        _, records = dead_records(dead, self.world.schema_id(topics.DEAD_LETTERS))
         return records
 
 

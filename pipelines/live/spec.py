@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 
 from connectors.kafka.java_properties import java_properties
 from connectors.kafka.settings import KafkaSettings
+from connectors.kafka.topics import DEVICE_TOPICS
 from connectors.operations_db.settings import DatabaseSettings
 from connectors.retries import DeliverySettings
 from connectors.schema_registry.settings import RegistrySettings
 from connectors.storage.settings import S3Settings
-from schemas import MESSAGE_TYPES
 from transforms.model.thresholds import Rules
 
 HOUR_MS = 3_600_000
-DEVICE_TOPICS = tuple(f"message-{name}" for name in MESSAGE_TYPES)
 
 
 @dataclass(frozen=True)

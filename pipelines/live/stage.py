@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from connectors.kafka import topics
 from pipelines.live.flink.arrow_blocks import read_block, schema, stage_output
 from pipelines.live.kafka_records import OUT_RECORD, copies, out_records, raw_batch
 from pipelines.live.spec import LiveJobSpec
 from pipelines.live.vehicle_records import (
-    DEAD_LETTERS_TOPIC,
     by_line,
     dead_records,
     vehicle_records,
@@ -38,8 +38,6 @@ from transforms.live.first_verdict import (
 from transforms.live.revised_minutes import DOSSIER, revise
 from transforms.model.arrow_numpy import filled_int64, ranks
 
-LATE_TOPIC = "late"
-MINUTES_TOPIC = "vehicle-minutes"
 CHANGED = schema(
     "vehicle_id:string,minute:long,revision:int,message_id:string?,device_no:string?,partial:bytes?"
 )
@@ -88,9 +86,9 @@ class ConvertStage(Stage):
         self.tally["uploads_in"] += raw.num_rows
         self.tally["uploads_good"] += sum(len(uploads) for uploads in good)
         self.tally["uploads_dead"] += dead.num_rows
-        parts = [dead_records(dead, self.world.schema_id(DEAD_LETTERS_TOPIC))]
+        parts = [dead_records(dead, self.world.schema_id(topics.DEAD_LETTERS))]
         for uploads in good:
-            schema_id = self.world.schema_id(f"vehicle-{uploads.message_type}")
+            schema_id = self.world.schema_id(topics.vehicle_topic(uploads.message_type))
             parts += vehicle_records(
                 uploads, raw, snapshot, self.live.rules, schema_id, decoder.writers
             )
@@ -109,7 +107,7 @@ class LookStage(Stage):
         live = self.live
         found = first_look(raw, decoder, terminals.bindings, live.rules, live.lateness_ms)
         late = [
-            copies(raw, np.asarray(look.register.column("line"))[look.late], LATE_TOPIC, "late")
+            copies(raw, np.asarray(look.register.column("line"))[look.late], topics.LATE, "late")
             for look in found.looks
         ]
         self.tally["uploads_in"] += raw.num_rows
@@ -162,7 +160,7 @@ class MinutesStage(Stage):
         empty = rows.column("message_id").is_null()
         parts = rows.filter(pc.invert(empty))
         minutes = merged(parts)
-        schema_id = self.world.schema_id(MINUTES_TOPIC)
+        schema_id = self.world.schema_id(topics.MINUTES)
         gone = rows.filter(empty)
         self.tally["minutes_published"] += minutes.num_rows
         self.tally["minutes_emptied"] += gone.num_rows
@@ -194,4 +192,4 @@ def _keys(rows: pa.RecordBatch) -> pa.Table:
 
 
 def _minute_records(keys: pa.BinaryArray, values: pa.BinaryArray) -> pa.RecordBatch:
-    return out_records(MINUTES_TOPIC, pa.nulls(len(keys), pa.int64()), keys, values)
+    return out_records(topics.MINUTES, pa.nulls(len(keys), pa.int64()), keys, values)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from connectors.kafka import topics
 from connectors.operations_db.refresh import Snapshot
 from pipelines.live.kafka_records import NO_RECORDS, OUT_RECORD, copies, out_records
 from transforms.bindings.bindings import UNBOUND
@@ -23,9 +24,6 @@ from transforms.encode.topic_messages import (
 from transforms.live.first_verdict import newest_event_ms
 from transforms.model.thresholds import Rules
 from transforms.model.uploads import Uploads
-
-DEAD_LETTERS_TOPIC = "dead-letters"
-UNBOUND_TOPIC = "unbound"
 
 Placed = tuple[np.ndarray, pa.RecordBatch]
 """Records to write (`OUT_RECORD`), and int64 of shape (records,): the line each came from."""
@@ -52,13 +50,13 @@ def vehicle_records(
     vehicle_id = bindings.vehicles.take(pa.array(vehicle, mask=vehicle < 0))
     values = _values(uploads, records, snapshot.vehicles.encoded(change), schema_id, writers)
     enriched = out_records(
-        f"vehicle-{uploads.message_type}",
+        topics.vehicle_topic(uploads.message_type),
         records.column("timestamp").cast(pa.int64()),
         pc.coalesce(vehicle_id, device_no).cast(pa.binary()),
         values,
     )
     lost = lines[vehicle == UNBOUND]
-    return [(lines, enriched), (lost, copies(raw, lost, UNBOUND_TOPIC, "unbound"))]
+    return [(lines, enriched), (lost, copies(raw, lost, topics.UNBOUND, "unbound"))]
 
 
 def _values(
@@ -107,7 +105,7 @@ def dead_records(dead: pa.Table, schema_id: int) -> Placed:
         return np.empty(0, np.int64), NO_RECORDS
     letters = dead.combine_chunks().to_batches()[0]
     records = out_records(
-        DEAD_LETTERS_TOPIC,
+        topics.DEAD_LETTERS,
         letters.column("received_time").cast(pa.int64()),
         dead_letter_keys(letters),
         encode_dead_letters(letters, schema_id),

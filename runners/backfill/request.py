@@ -22,6 +22,7 @@ from connectors.archive.offset_blocks import (
 )
 from connectors.archive.read import Listing, list_objects
 from connectors.errors import BadArguments, DependencyFailed
+from connectors.kafka.topics import device_topic
 from connectors.lake.state import Reached
 from connectors.retries import DeliverySettings
 from connectors.storage.folder import folder
@@ -128,7 +129,7 @@ def listing_of(
     """What the job is to read: arrivals of [start, end), or offsets of Kafka."""
     if not job.live:
         return archived(job, start, end)
-    topics = [f"message-{name}" for name in job.types]
+    topics = [device_topic(name) for name in job.types]
     spans = offsets or spans_between(job.brokers, topics, start, end)
     return list_blocks(job.brokers, spans, Reached(job.state, job.block), job.block)
 

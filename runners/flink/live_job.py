@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict
 
 from connectors.archive.settings import ArchiveSettings
 from connectors.errors import BadArguments
+from connectors.kafka import topics
 from connectors.retries import DeliverySettings
-from pipelines.live.spec import DEVICE_TOPICS, HOUR_MS, LiveJobSpec
+from pipelines.live.spec import HOUR_MS, LiveJobSpec
 from runners.config import Config
-from schemas import MESSAGE_TYPES
 
 PREFIX = "odograph-"
 SINK = "sink-"
@@ -26,8 +26,6 @@ BUILT_BY = {
 }
 """The module that builds each job; imported when it is wanted, because stores need libraries."""
 JOBS = tuple(BUILT_BY)
-MINUTES_TOPIC = "vehicle-minutes"
-DEAD_LETTERS_TOPIC = "dead-letters"
 OF_MINUTES = ("lake", "bigquery", "elasticsearch")
 """Sinks that read vehicle minutes too."""
 
@@ -83,23 +81,23 @@ class LiveJob(BaseModel):
     @property
     def reads(self) -> tuple[str, ...]:
         """Topics it reads."""
-        return (*DEVICE_TOPICS, *([MINUTES_TOPIC] if self.sink in OF_MINUTES else []))
+        return (*topics.DEVICE_TOPICS, *([topics.MINUTES] if self.sink in OF_MINUTES else []))
 
     @property
     def encodes(self) -> tuple[str, ...]:
         """Topics it writes Avro to, whose schemas must be registered."""
         if self.sink:
-            return (DEAD_LETTERS_TOPIC,) if self.binds else ()
+            return (topics.DEAD_LETTERS,) if self.binds else ()
         if self.job == "aggregate":
-            return (MINUTES_TOPIC,)
-        return (*(f"vehicle-{name}" for name in MESSAGE_TYPES), DEAD_LETTERS_TOPIC)
+            return (topics.MINUTES,)
+        return (*topics.VEHICLE_TOPICS, topics.DEAD_LETTERS)
 
     @property
     def writes(self) -> tuple[str, ...]:
         """Topics it writes to."""
         if self.sink:
             return self.encodes
-        return (*self.encodes, "late" if self.job == "aggregate" else "unbound")
+        return (*self.encodes, topics.LATE if self.job == "aggregate" else topics.UNBOUND)
 
     @property
     def binds(self) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from connectors.kafka.topics import device_topic
 from runners.simulation import fleet
 from runners.simulation.archive import HOUR_MS, Archive, Line, partition_of
 from runners.simulation.misbehaviours import Misbehaviours, Spoiled, chosen
@@ -168,7 +169,7 @@ class _Sink:
         payload, key = upload.encode(), upload.key
         upload.body = {}
         return Line(
-            topic=upload.topic or f"message-{upload.kind}",
+            topic=upload.topic or device_topic(upload.kind),
             partition=partition_of(key, self._partitions),
             arrival=upload.arrival,
             order=order,

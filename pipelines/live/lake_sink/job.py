@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pyflink.datastream import DataStream
 
+from connectors.kafka import topics
 from pipelines.live.flink.graph import BYTES, Graph, java
 from pipelines.live.flink.terminal_uploads import dossiers
 from pipelines.live.lake_sink.stages import (
@@ -16,7 +17,6 @@ from pipelines.live.lake_sink.stages import (
     lake_of,
 )
 from pipelines.live.spec import LiveJobSpec
-from pipelines.live.stage import MINUTES_TOPIC
 
 JUDGEMENTS_UNTIL_FULL = 2
 """A full block waits for what is soon told of its last uploads."""
@@ -31,7 +31,7 @@ def build(graph: Graph, live: LiveJobSpec, start_at: str, transactions: str) -> 
     (told,) = graph.python(judged, "judge", JudgeStage(live))
     blocks = _units(graph, live, reach.union(told), "blocks", keeps_items=True)
     graph.python(blocks, "write blocks", WriteBlockStage(live))
-    minutes = graph.records("vehicle minutes", [MINUTES_TOPIC], properties, start_at)
+    minutes = graph.records("vehicle minutes", [topics.MINUTES], properties, start_at)
     changed, refused = graph.python(minutes, "hours of minutes", HourStage(live))
     hours = _units(graph, live, changed, "hours", keeps_items=False)
     (unread,) = graph.python(hours, "write hours", WriteHourStage(live))

@@ -13,6 +13,7 @@ import pyarrow as pa
 from connectors.archive.names import BLOCK
 from connectors.archive.offset_blocks import SCHEME
 from connectors.errors import BadSettings, DependencyFailed
+from connectors.kafka import topics
 from connectors.kafka.client import bootstrap
 from connectors.lake.settings import LakeSettings
 from connectors.retries import TransientError, with_retries
@@ -33,8 +34,8 @@ from pipelines.live.lake_sink.write_block import Core, Wrote, write_block
 from pipelines.live.lake_sink.write_hour import grows, minutes_of, pack, texts, unpack, write_hour
 from pipelines.live.sink_stage import StoreStage
 from pipelines.live.spec import LiveJobSpec
-from pipelines.live.stage import MINUTES_TOPIC, Stage
-from pipelines.live.vehicle_records import DEAD_LETTERS_TOPIC, dead_records
+from pipelines.live.stage import Stage
+from pipelines.live.vehicle_records import dead_records
 from transforms.encode.read_vehicle_minutes import decode_minutes
 from transforms.live.block_verdicts import Told, judge_dossiers, register_rows
 from transforms.live.first_verdict import REGISTERED
@@ -161,7 +162,7 @@ class MinuteRecordsStage(LakeStage):
 
     def letters(self, dead: pa.RecordBatch) -> pa.RecordBatch:
         """Dead letters as records of their topic."""
-        schema_id = self.world.schema_id(DEAD_LETTERS_TOPIC)
+        schema_id = self.world.schema_id(topics.DEAD_LETTERS)
         return dead_records(pa.Table.from_batches([dead]), schema_id)[1]
 
 
@@ -202,7 +203,7 @@ class WriteHourStage(MinuteRecordsStage):
 
     def __call__(self, block: bytes) -> bytes:
         hour, _, items = due(block)
-        raw = unpack(items.column("item"), items.column("value"), MINUTES_TOPIC)
+        raw = unpack(items.column("item"), items.column("value"), topics.MINUTES)
         found = decode_minutes(raw, self.world.writers, self.live.rules.bounds)
         count = self.with_retries(lambda: write_hour(job_of(self.live), int(hour), found.good))
         self.tally["hours_written"] += 1

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from connectors.kafka.topics import device_topic
 from runners.simulation.archive import Archive, Loose, Written
 from runners.simulation.fleet import INSTALLED_BEFORE_MS, Binding, Bindings, Terminal
 from runners.simulation.misbehaviours import contents, lines, values
@@ -168,7 +169,7 @@ class Misbehaviours:
     def _again(self, upload: Upload, payload: bytes, arrival: int, received: int = 0) -> Loose:
         upload.repeated = True
         return Loose(
-            f"message-{upload.kind}", upload.key, arrival, payload, repeats=upload.message_id,
+            device_topic(upload.kind), upload.key, arrival, payload, repeats=upload.message_id,
             samples=upload.samples, inner_duplicates=upload.inner_duplicates, received=received,
         )  # fmt: skip
 
@@ -186,8 +187,8 @@ class Misbehaviours:
 
     def _misroute(self, free: list[Upload]) -> None:
         for upload in free[:1]:
-            upload.topic = "message-log"
-            self._cases.put("M18", "wrong_topic", upload, topic="message-log")
+            upload.topic = device_topic("log")
+            self._cases.put("M18", "wrong_topic", upload, topic=device_topic("log"))
         del free[:1]
 
     def _junk_lines(self, ordinary: dict[str, list[Upload]]) -> list[Loose]:
@@ -201,6 +202,6 @@ class Misbehaviours:
             device = upload.terminal.device_no
             case = self._cases.put_line(mis, kind, device, error_type=error, size=len(payload))
             arrival = upload.arrival + int(self._rng.integers(9000))
-            topic = f"message-{upload_kind}"
+            topic = device_topic(upload_kind)
             loose.append(Loose(topic, device, arrival, payload, dead=True, case=case))
         return loose
