@@ -10,26 +10,28 @@ FLINK_BIN := .venv-flink/bin
 FLINK_READY := .venv-flink/.ready
 JAR := pipelines/live/flink/odograph-flink.jar
 JAVA_SOURCES := $(shell find pipelines/live/flink/java -name target -prune -o -type f -print)
-SINKS := $(wildcard tests/cluster/test_sink*.py)
-ON_SERVERS := tests/connectors tests/runners
-DAYS := tests/notebooks tests/sql_oracle tests/simulated_day
+PYTEST = $(BIN)/python -m pytest -q
+LOTS := test-cluster test-servers test-days test-core test-core-on-flink
+SUMMARIES := .cache/tests
+# What a lot printed is kept: `make test` shows the last line of each again.
+lot = mkdir -p $(SUMMARIES) && $(1) | tee $(SUMMARIES)/$@
 DEMO_VEHICLES ?= 50
 DEMO_HOURS ?= 24
 
-.PHONY: help demo jar servers test test-core test-days test-core-on-flink test-servers test-sinks test-live test-long lint bench bench-live clean
+.PHONY: help demo jar servers check test $(LOTS) test-long lint bench bench-live clean
 
 help:
 	@echo "make demo       simulate a fleet day, backfill it, draw it: demo/fleet_day.html"
 	@echo "make jar        the Java side of the Flink jobs: $(JAR)"
 	@echo "make servers    fetch what \`odograph stack up\` and the tests start"
+	@echo "make check      lint, types and the core's tests, while you work"
 	@echo "make test       lint, types, then all tests but the long ones, three lots at a time"
-	@echo "make test-core  what needs few servers"
-	@echo "make test-days  whole days, simulated and real, against what they must come to"
+	@echo "make test-core  what needs no server and no minutes"
+	@echo "make test-days  whole days and backfills, against what they must come to"
 	@echo "make test-core-on-flink  the core with the libraries of a Flink worker"
 	@echo "make test-servers  connectors, commands and the stack on real servers"
-	@echo "make test-sinks    backfills, and the sinks on a real cluster"
-	@echo "make test-live  convert, aggregate and backfill on a real cluster, through faults"
-	@echo "make test-long  tests on servers that take minutes more"
+	@echo "make test-cluster  jobs on a real Flink cluster, through faults"
+	@echo "make test-long  tests that take minutes more"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      measure"
 	@echo "make bench-live measure the live jobs against their peers on real servers"
@@ -55,30 +57,34 @@ jar: $(JAR)
 servers: $(READY) $(FLINK_READY)
 	$(BIN)/odograph stack fetch
 
+check:
+	$(MAKE) -j2 --output-sync=target lint test-core
+
 test:
 	$(MAKE) -j3 --output-sync=target lint servers $(JAR)
-	$(MAKE) -j3 -k --output-sync=target test-live test-sinks test-servers test-days test-core test-core-on-flink
+	rm -rf $(SUMMARIES)
+	passed=true; \
+	$(MAKE) -j3 -k --output-sync=target $(LOTS) || passed=false; \
+	for lot in $(LOTS); do printf '%-20s %s\n' $$lot "$$(tail -n 1 $(SUMMARIES)/$$lot)"; done; \
+	$$passed
 
 test-core: servers $(JAR)
-	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(DAYS) $(ON_SERVERS) tests/pipelines tests/cluster)
+	$(call lot,$(PYTEST) -m "core and not long")
 
 test-days: servers $(JAR)
-	$(BIN)/python -m pytest -q --durations=5 $(DAYS)
+	$(call lot,$(PYTEST) --durations=5 -m "days and not long")
 
 test-core-on-flink: servers
-	$(FLINK_BIN)/python -m pytest -q -p no:cacheprovider --ignore=tests/transforms/test_properties.py -k "not any_batches and not anew" tests/schemas tests/transforms
+	$(call lot,$(FLINK_BIN)/python -m pytest -q -p no:cacheprovider -m "core and not long" --ignore=tests/transforms/test_properties.py -k "not any_batches and not anew" tests/schemas tests/transforms)
 
 test-servers: servers $(JAR)
-	$(BIN)/python -m pytest -q --durations=12 -m "not long" $(ON_SERVERS)
+	$(call lot,$(PYTEST) --durations=12 -m "servers and not long")
 
-test-sinks: servers $(JAR)
-	$(BIN)/python -m pytest -q --durations=12 -m "not long" tests/pipelines $(SINKS)
-
-test-live: servers $(JAR)
-	$(BIN)/python -u -m pytest -q --durations=12 -m "not long" $(addprefix --ignore=,$(SINKS)) tests/cluster
+test-cluster: servers $(JAR)
+	$(call lot,$(PYTEST) --durations=12 -m "cluster and not long")
 
 test-long: servers $(JAR)
-	$(BIN)/python -m pytest -q --durations=12 -m long tests
+	$(PYTEST) --durations=12 -m long
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -17,6 +17,8 @@ from tests.bad_input.case import DEAD, FACT
 from tests.bad_input.corpus import hostile_messages
 from tests.repository.files import ROOT
 
+pytestmark = pytest.mark.days
+
 TIME_LIMIT_S = 300
 MEMORY_LIMIT_MIB = 1024
 

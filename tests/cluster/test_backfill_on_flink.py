@@ -20,6 +20,8 @@ from runners.flink.rest import Cluster
 from tests.cluster.fleet import kill_workers, until
 from tests.support.lakes import differences, files
 
+pytestmark = pytest.mark.cluster
+
 FAILED, WRONG, INTERRUPTED = 3, 2, 130
 IN_BUCKET = "s3://fleet/day"
 COMMAND = (sys.executable, "-m", "runners.cli.main")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import struct
 
+import pytest
+
 from connectors.schema_registry.lookup import ids
 from tests.cluster import oracle
 from tests.cluster.fleet import until
 from tests.cluster.messages import START_MS, bindings, log, send
+
+pytestmark = pytest.mark.cluster
 
 TERMINAL = "0102030405"
 KEY = TERMINAL.encode()

@@ -12,6 +12,8 @@ from tests.cluster import oracle
 from tests.cluster.fleet import Fleet, until
 from tests.cluster.messages import START_MS, bindings, log, send
 
+pytestmark = pytest.mark.cluster
+
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 CLOCKS = {
     "AHEAD": DAY,

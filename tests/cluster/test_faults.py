@@ -16,6 +16,8 @@ from tests.cluster.fleet import PATIENCE_S, Fleet, kill_workers, python_workers,
 from tests.cluster.load import terminals
 from tests.cluster.messages import bindings
 
+pytestmark = pytest.mark.cluster
+
 TERMINALS, RATE, SECONDS = 1000, 20_000, 8
 SENT = RATE * SECONDS
 

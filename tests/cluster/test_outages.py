@@ -13,6 +13,8 @@ from tests.cluster import oracle
 from tests.cluster.fleet import odograph, until
 from tests.cluster.messages import START_MS, bindings, log, send
 
+pytestmark = pytest.mark.cluster
+
 TERMINALS = ["T1", "T2"]
 
 

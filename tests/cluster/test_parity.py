@@ -10,6 +10,8 @@ from schemas import MESSAGE_TYPES
 from tests.cluster import oracle
 from tests.cluster.fleet import until
 
+pytestmark = pytest.mark.cluster
+
 VEHICLE_TOPICS = [f"vehicle-{name}" for name in MESSAGE_TYPES]
 
 

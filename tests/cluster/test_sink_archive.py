@@ -23,6 +23,8 @@ from tests.cluster.messages import bindings
 from tests.cluster.test_faults import TERMINALS, Feed
 from tests.support.topics import records
 
+pytestmark = pytest.mark.cluster
+
 PARTITIONS, RATE, SECONDS = 2, 5_000, 6
 
 

@@ -11,6 +11,8 @@ import pytest
 from schemas import MESSAGE_TYPES
 from tests.cluster.fleet import Fleet, odograph, until
 
+pytestmark = pytest.mark.cluster
+
 TELEMETRY = tuple(f"telemetry_{name}" for name in MESSAGE_TYPES)
 PARTITIONS, FLUSH_SIZE = 2, 500
 

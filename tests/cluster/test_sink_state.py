@@ -12,6 +12,8 @@ from tests.cluster.fleet import Fleet, odograph, until
 from tests.support.database import Database
 from tests.support.vehicle_state import oracle, state
 
+pytestmark = pytest.mark.cluster
+
 STEADY = "M01,M02,M03,M04,M09,M10,M11,M13,M14,M15,M16,M17,M19,M21,M22,M25,M26"
 """All but wrong clocks, whose uploads may push away what was newer until the next one comes."""
 REVISION = ROW.get_field_index("revision")

@@ -28,6 +28,8 @@ from tests.cluster.test_sink_archive import ends
 from tests.cluster.test_sink_lake import differences
 from tests.support.servers import CACHE, running
 
+pytestmark = pytest.mark.cluster
+
 SINKS = ("elasticsearch", "bigquery", "lake", "archive")
 AGAIN = "again"
 """The dataset and index prefix of the backfill."""

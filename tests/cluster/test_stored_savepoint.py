@@ -22,6 +22,8 @@ from tests.cluster.fleet import until
 from tests.cluster.load import EVERY_MS, logs, terminals
 from tests.cluster.messages import START_MS, bindings
 
+pytestmark = pytest.mark.cluster
+
 STORED = Path(__file__).parent / "savepoints" / "aggregate"
 TERMINALS = terminals(20)
 BEFORE, AFTER = 27, 30

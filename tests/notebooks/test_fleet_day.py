@@ -15,6 +15,8 @@ from notebooks.render import FLEET_DAY, execute, figures, main, page
 from runners.backfill.beam import run_backfill
 from runners.simulation import simulate
 
+pytestmark = pytest.mark.days
+
 DAY = "2024-01-15"
 SEOUL = ZoneInfo("Asia/Seoul")
 MISBEHAVE = frozenset({"M05", "M06", "M10", "M11", "M13", "M17", "M21"})

@@ -10,6 +10,8 @@ from runners.backfill.beam import COUNTED, balances, run_backfill
 from runners.simulation import simulate
 from tests.simulated_day.compare import differences
 
+pytestmark = pytest.mark.days
+
 
 @pytest.fixture(scope="module")
 def day(tmp_path_factory):

@@ -8,6 +8,8 @@ from runners.backfill.beam import run_backfill
 from tests.sql_oracle.archives import DAYS, capmetrics_archive, spoil
 from tests.sql_oracle.capmetrics import compare, oracle
 
+pytestmark = pytest.mark.days
+
 
 def check(archive: Path, lake: Path) -> None:
     bindings = archive / "device_binding.csv"

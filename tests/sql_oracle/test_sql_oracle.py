@@ -8,6 +8,8 @@ import pytest
 
 from tests.sql_oracle.capmetrics import compare, oracle
 
+pytestmark = pytest.mark.days
+
 NOON = 1_700_000_040_000
 STEP_DEG, STEP_M = 0.0005, 55.6
 

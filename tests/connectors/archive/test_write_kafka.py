@@ -25,6 +25,8 @@ from tests.support.kafka import new_topic, send, settings_of, transaction
 from tests.support.topics import delete_before, fresh
 from transforms.model import raw_messages
 
+pytestmark = pytest.mark.servers
+
 BLOCK = 200
 START = datetime.fromisoformat("2024-01-15T23:30+09:00")
 TABLES = ("vehicle_minutes", "dead_letters", *(f"telemetry_{kind}" for kind in MESSAGE_TYPES))

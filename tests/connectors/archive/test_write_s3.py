@@ -15,6 +15,8 @@ from connectors.storage.settings import S3Settings
 from runners.stack.faults.http_proxy import Answer, FaultProxy, LoseAnswer, Reset, ResetInAnswer
 from tests.support.archives import TOPIC, Log, archived, batch, known, object_names, record, writer
 
+pytestmark = pytest.mark.servers
+
 ERROR = b"<Error><Code>%s</Code><Message>not now</Message></Error>"
 EVERY = {
     "500": (Answer(500, ERROR % b"InternalError"),),

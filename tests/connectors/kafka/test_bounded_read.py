@@ -28,6 +28,8 @@ from tests.support.kafka import (
 from tests.support.servers import CACHE, running
 from transforms.model.raw_messages import SCHEMA
 
+pytestmark = pytest.mark.servers
+
 
 def values(batches):
     return [value for batch in batches for value in batch.column("value").to_pylist()]

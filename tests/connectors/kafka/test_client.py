@@ -16,6 +16,8 @@ from connectors.kafka.client import (
 from connectors.kafka.settings import KafkaSettings
 from tests.support.kafka import new_topic, send, settings_of, transaction
 
+pytestmark = pytest.mark.servers
+
 
 def test_properties_go_to_clients_as_they_are_and_secrets_resolved(monkeypatch, tmp_path):
     monkeypatch.setenv("BROKER_PASSWORD", "s3cret")

@@ -9,6 +9,8 @@ from connectors.kafka.client import client_properties, consumer
 from connectors.kafka.lag import Waiting, committed, first_timestamps, spans, waiting
 from tests.support import topics
 
+pytestmark = pytest.mark.servers
+
 TOPIC = "message-log"
 GROUP = "odograph-lagging"
 PLACES = [(TOPIC, 0), (TOPIC, 1)]

@@ -25,6 +25,8 @@ from tests.support.kafka import ChangedKafka, new_topic, settings_of
 from tests.support.servers import CACHE, running
 from transforms.model.thresholds import Bounds
 
+pytestmark = pytest.mark.servers
+
 ONE = TopicSettings(single_node=True, partitions=2)
 
 

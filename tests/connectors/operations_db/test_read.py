@@ -16,6 +16,8 @@ from schemas import load as schema
 from tests.support.database import bind, new_database, register
 from transforms.bindings.bindings import SCHEMA
 
+pytestmark = pytest.mark.servers
+
 FROM = datetime(2024, 1, 15, tzinfo=UTC)
 
 

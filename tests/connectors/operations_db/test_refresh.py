@@ -16,6 +16,8 @@ from connectors.storage.settings import S3Settings
 from tests.support.database import bind, new_database, register, until
 from transforms.bindings.bindings import UNBOUND
 
+pytestmark = pytest.mark.servers
+
 RARELY = 3600
 
 

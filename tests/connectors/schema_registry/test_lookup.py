@@ -25,6 +25,8 @@ from tests.support.certificates import Authority
 from tests.support.kafka import until
 from tests.support.tcp_relay import relay
 
+pytestmark = pytest.mark.servers
+
 GPS = load("message_gps").avro
 
 

@@ -13,6 +13,8 @@ from connectors.schema_registry.register import NotRegistered, register, registe
 from connectors.schema_registry.settings import RegistrySettings
 from schemas import load
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture
 def settings(registry):

@@ -21,6 +21,8 @@ from runners.stack.faults.http_proxy import (
     Slow,
 )
 
+pytestmark = pytest.mark.servers
+
 ERROR = b"<Error><Code>%s</Code><Message>not now</Message></Error>"
 INTERNAL = Answer(500, ERROR % b"InternalError")
 SLOW_DOWN = Answer(503, ERROR % b"SlowDown")

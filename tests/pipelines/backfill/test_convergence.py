@@ -11,6 +11,8 @@ from pipelines.backfill import steps
 from pipelines.backfill.spec import BackfillSpec
 from tests.support.lakes import backfill, command, differences, hour_of, rows, run, subset
 
+pytestmark = pytest.mark.days
+
 MIDNIGHT = datetime.fromisoformat("2024-01-16T00:00+09:00")
 ELEVEN = datetime.fromisoformat("2024-01-15T23:00+09:00")
 

@@ -14,6 +14,8 @@ from pipelines.backfill.day_loads import Load
 from pipelines.backfill.spec import BackfillSpec
 from tests.connectors.sinks.bigquery.rows import NOON, row, rows_of
 
+pytestmark = pytest.mark.days
+
 GPS = TELEMETRY["gps"]
 
 

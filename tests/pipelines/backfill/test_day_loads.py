@@ -31,6 +31,8 @@ from tests.connectors.sinks.bigquery.test_refused_days import NO_ROW, failed
 from tests.pipelines.backfill.test_phases import Losing
 from tests.support.lakes import backfill, hour_of, subset
 
+pytestmark = pytest.mark.servers
+
 STORES = ("lake", "bigquery")
 TYPES = ("log", "boot", "gps")
 KEPT = [*(TELEMETRY[name] for name in TYPES), MINUTES]

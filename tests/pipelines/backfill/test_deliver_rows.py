@@ -19,6 +19,8 @@ from runners.config import Config
 from tests.support.lakes import backfill, hour_of, rows, subset
 from transforms.model.dead_letters import DEAD_SCHEMA
 
+pytestmark = pytest.mark.days
+
 MIDNIGHT = datetime.fromisoformat("2024-01-16T00:00+09:00")
 CONFIG = Config(sinks={"elasticsearch": {"hosts": ["http://nowhere:1"]}})
 NONE = pa.RecordBatch.from_pylist([], schema=DEAD_SCHEMA)

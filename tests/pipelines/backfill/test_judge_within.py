@@ -8,6 +8,8 @@ import pytest
 from runners.backfill.beam import run_backfill
 from runners.config import Config
 
+pytestmark = pytest.mark.days
+
 UPLOAD = {
     "device_no": "0001",
     "type": "log",

@@ -28,6 +28,8 @@ from tests.support.lakes import command, differences, run
 from tests.support.topics import delete_before, fresh, gone, records
 from transforms.model import raw_messages
 
+pytestmark = pytest.mark.servers
+
 START = datetime.fromisoformat("2024-01-15T22:30+09:00")
 BLOCK = 500
 TABLES = ("vehicle_minutes", "dead_letters", *(f"telemetry_{kind}" for kind in MESSAGE_TYPES))

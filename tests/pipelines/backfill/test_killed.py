@@ -13,6 +13,8 @@ from connectors.errors import BadArguments
 from runners.backfill.lake_lock import MARK
 from tests.support.lakes import backfill, command, differences, run, subset
 
+pytestmark = pytest.mark.days
+
 MIDNIGHT = datetime.fromisoformat("2024-01-16T00:00+09:00")
 
 

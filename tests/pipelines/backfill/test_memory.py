@@ -3,8 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from runners.simulation import simulate
 from tests.support.lakes import ROOT
+
+pytestmark = pytest.mark.days
 
 GROWTH_MIB = 60
 PROGRAM = r"""

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
 from pipelines.backfill.phases import parcels_of, run, work
@@ -10,6 +12,8 @@ from pipelines.backfill.work_items import Parcels
 from runners.backfill.request import job_of, listing_of, wanted_types, with_names
 from runners.config import Config
 from tests.support.lakes import differences
+
+pytestmark = pytest.mark.days
 
 
 class Losing:

@@ -11,6 +11,8 @@ from connectors.storage.settings import S3Settings
 from pipelines.backfill.spec import SchemaDirectory
 from schemas import load
 
+pytestmark = pytest.mark.days
+
 
 @pytest.fixture
 def directory(tmp_path):

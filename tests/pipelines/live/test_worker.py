@@ -11,6 +11,8 @@ from pipelines.live.spec import LiveJobSpec
 from pipelines.live.worker import WorkerContext
 from runners.stack.servers.s3 import REGION
 
+pytestmark = pytest.mark.servers
+
 BINDINGS = b"""\
 device_no,vehicle_id,valid_from,valid_to,binding_version
 0001,CAR-1,2020-01-01T00:00:00Z,,1

@@ -15,6 +15,8 @@ from runners.stack.servers.bigquery import PROJECT
 from tests.connectors.sinks.bigquery.rows import many
 from tests.support.lakes import COMMAND, run
 
+pytestmark = pytest.mark.servers
+
 GPS = TELEMETRY["gps"]
 
 

@@ -10,6 +10,8 @@ from connectors.operations_db import read
 from runners.simulation.vehicles import made_up
 from tests.support.database import new_database
 
+pytestmark = pytest.mark.servers
+
 HEAD = "device_no,vehicle_id,valid_from,valid_to,binding_version\n"
 ROWS = "0001,V1,2024-01-15T00:00:00Z,,1\n0002,V2,2024-01-15T00:00:00+09:00,,1\n"
 CLAIM = "0001,V2,2024-01-16T00:00:00Z,2024-01-17T00:00:00Z,1\n"

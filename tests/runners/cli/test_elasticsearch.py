@@ -9,6 +9,8 @@ import yaml
 
 import runners.cli.main as command
 
+pytestmark = pytest.mark.servers
+
 PREFIX = "command-"
 
 

@@ -18,6 +18,8 @@ from runners.stack.processes import free_port
 from runners.stack.servers.kafka import Kafka
 from tests.support.servers import CACHE, running
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture
 def odograph(monkeypatch, capsys):

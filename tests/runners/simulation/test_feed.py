@@ -24,6 +24,8 @@ from tests.support.topics import fresh, gone, records
 from transforms.decode.decoder import Decoder, decode
 from transforms.model import raw_messages
 
+pytestmark = pytest.mark.servers
+
 START = datetime.fromisoformat("2024-01-15T22:30+09:00")
 NOWHERE = KafkaSettings(bootstrap="127.0.0.1:1")
 

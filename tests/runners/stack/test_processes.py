@@ -19,6 +19,8 @@ from runners.stack.processes import (
     sweep,
 )
 
+pytestmark = pytest.mark.servers
+
 SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(600)"]
 HAVE_CHILD = f"import subprocess, time; subprocess.Popen({SLEEP!r}, start_new_session=True); "
 PARENT = [sys.executable, "-c", HAVE_CHILD + "time.sleep(600)"]

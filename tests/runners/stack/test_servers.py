@@ -19,7 +19,7 @@ from runners.stack.servers.postgres import Postgres
 from runners.stack.servers.s3 import REGION, S3
 from tests.support.servers import CACHE, running, server_folder
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.servers, pytest.mark.long]
 
 STARTER = """
 import os, sys, time

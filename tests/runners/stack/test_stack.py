@@ -18,7 +18,7 @@ from runners.stack.catalogue import NAMES, free_ports
 from runners.stack.processes import answers, free_port, marked, sweep
 from tests.support.servers import server_folder
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.servers, pytest.mark.long]
 
 
 def odograph(*arguments):

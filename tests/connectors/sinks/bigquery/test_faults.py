@@ -24,6 +24,8 @@ from runners.stack.servers.bigquery import BigQuery
 from tests.connectors.sinks.bigquery.rows import GPS, latest, many, part, row, rows_of
 from tests.support.servers import CACHE, running, server_folder
 
+pytestmark = pytest.mark.servers
+
 Request, Response = types.AppendRowsRequest.pb(), types.AppendRowsResponse.pb()
 StorageError = types.StorageError.pb()
 CODES = types.StorageError.StorageErrorCode

@@ -8,6 +8,8 @@ from runners.stack.faults import http_proxy as http
 from tests.connectors.sinks.bigquery.rows import GPS, NOON, latest, many
 from tests.connectors.sinks.bigquery.test_faults import JSON, refusal
 
+pytestmark = pytest.mark.servers
+
 DAY = NOON.date()
 START = r"/jobs(\?|$)"
 LOOK = r"/jobs/"

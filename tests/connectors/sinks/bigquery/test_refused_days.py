@@ -15,6 +15,8 @@ from runners.stack.faults.grpc_proxy import Answer, Fail
 from tests.connectors.sinks.bigquery.rows import GPS, NOON, many, part, row, rows_of
 from tests.connectors.sinks.bigquery.test_faults import APPEND, JSON, Judge
 
+pytestmark = pytest.mark.servers
+
 DAY = NOON.date()
 OLD = dt.datetime(2001, 2, 3, tzinfo=dt.UTC)
 UPLOAD = "/upload/"

@@ -18,6 +18,8 @@ from connectors.sinks.tables import TABLES, TELEMETRY
 from pipelines.row_revisions import gone_rows
 from tests.connectors.sinks.bigquery.rows import GPS, NOON, part, row, rows_of
 
+pytestmark = pytest.mark.servers
+
 LOG, KINEMATIC = TELEMETRY["log"], TELEMETRY["kinematic"]
 DAY = NOON.date()
 MODES = pytest.mark.parametrize("mode", ["storage_write", "insert_rows"])

@@ -17,6 +17,8 @@ from connectors.sinks.bigquery.sink import BigQuerySink
 from connectors.sinks.tables import MINUTES, TABLES, Table
 from tests.connectors.sinks.bigquery.rows import GPS, NOON, latest, many, part, row, rows_of
 
+pytestmark = pytest.mark.servers
+
 MODES = pytest.mark.parametrize("mode", ["storage_write", "insert_rows"])
 DAY = NOON.date()
 

@@ -30,6 +30,8 @@ from tests.connectors.sinks.elasticsearch.rows import (
     table_of,
 )
 
+pytestmark = pytest.mark.servers
+
 TODAY = f"telemetry-gps-{NOON:%Y.%m.%d}"
 REJECTED = {"type": "es_rejected_execution_exception", "reason": "queue is full"}
 BROKEN = {"type": "circuit_breaking_exception", "reason": "data too large"}

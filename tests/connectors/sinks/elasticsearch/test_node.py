@@ -16,6 +16,8 @@ from tests.support.certificates import Authority
 from tests.support.servers import CACHE, running
 from tests.support.tcp_relay import Relay
 
+pytestmark = pytest.mark.servers
+
 NARROW = {"thread_pool.write.queue_size": "1", "indexing_pressure.memory.limit": "300kb"}
 
 

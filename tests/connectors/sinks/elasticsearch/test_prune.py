@@ -9,6 +9,8 @@ from connectors.sinks.elasticsearch.prune import day_of, delete, old
 from connectors.sinks.tables import TABLES
 from tests.connectors.sinks.elasticsearch.rows import GPS, row, table_of
 
+pytestmark = pytest.mark.servers
+
 TODAY = date(2026, 3, 10)
 
 

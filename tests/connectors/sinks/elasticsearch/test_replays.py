@@ -2,10 +2,13 @@
 
 import itertools
 
+import pytest
 from hypothesis import strategies as st
 
 from tests.connectors.sinks.elasticsearch.histories import any_history, known
 from tests.connectors.sinks.elasticsearch.rows import GPS, oracle, table_of
+
+pytestmark = pytest.mark.servers
 
 NUMBERS = itertools.count(1)
 

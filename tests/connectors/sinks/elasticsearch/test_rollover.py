@@ -24,6 +24,8 @@ from tests.connectors.sinks.elasticsearch.rows import (
     table_of,
 )
 
+pytestmark = pytest.mark.servers
+
 FIRST, SECOND, THIRD = (f"telemetry-gps-{number:06}" for number in (1, 2, 3))
 DAY = 86_400
 NUMBERS = itertools.count(1)

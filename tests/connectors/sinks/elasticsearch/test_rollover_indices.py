@@ -14,6 +14,8 @@ from connectors.sinks.tables import MINUTES, TABLES
 from runners.stack.faults.http_proxy import Answer, Rewrite
 from tests.connectors.sinks.elasticsearch.rows import GPS, LOG, oracle, row, some, table_of
 
+pytestmark = pytest.mark.servers
+
 FIRST, SECOND = "telemetry-gps-000001", "telemetry-gps-000002"
 DAY, AT_ONCE = 86_400, 6
 

@@ -17,6 +17,8 @@ from tests.connectors.sinks.elasticsearch.rows import (
     table_of,
 )
 
+pytestmark = pytest.mark.servers
+
 
 def test_every_row_is_a_document_of_its_day_under_its_key(store):
     rows = table_of(

@@ -12,6 +12,8 @@ from connectors.sinks.tables import TABLES, TELEMETRY
 from runners.stack.faults.http_proxy import Answer
 from tests.connectors.sinks.elasticsearch.rows import GPS, LOG, row, table_of
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 def test_every_column_is_mapped_and_nothing_else(store, table):

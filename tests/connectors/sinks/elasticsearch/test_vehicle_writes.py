@@ -10,6 +10,8 @@ from connectors.errors import DependencyFailed
 from runners.stack.faults.http_proxy import Answer, LoseAnswer, Rewrite
 from tests.connectors.sinks.elasticsearch.rows import GPS, LOG, at, oracle, row, some, table_of
 
+pytestmark = pytest.mark.servers
+
 
 def test_a_vehicle_is_one_document_of_what_all_its_uploads_say(store):
     sink = store.sink()

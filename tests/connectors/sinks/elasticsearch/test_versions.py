@@ -10,6 +10,8 @@ import pytest
 from connectors.errors import DependencyFailed
 from tests.connectors.sinks.elasticsearch.rows import GPS, oracle, some
 
+pytestmark = pytest.mark.servers
+
 REFUSAL = (
     b'{"error":{"type":"media_type_header_exception","reason":"Invalid media-type value on headers '
     b'[Accept, Content-Type]"},"status":400}'

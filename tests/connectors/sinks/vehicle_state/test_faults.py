@@ -18,6 +18,8 @@ from tests.support.database import Database, new_database, until
 from tests.support.servers import CACHE, running, server_folder
 from tests.support.vehicle_state import SOON, judged, row, same, store, write
 
+pytestmark = pytest.mark.servers
+
 TABLES = tuple(TELEMETRY.values())
 
 

@@ -25,6 +25,8 @@ from tests.support.vehicle_state import (
     write,
 )
 
+pytestmark = pytest.mark.servers
+
 TABLES = tuple(TELEMETRY.values())
 
 

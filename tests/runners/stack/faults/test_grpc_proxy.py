@@ -9,6 +9,8 @@ import pytest
 
 from runners.stack.faults.grpc_proxy import Answer, Close, Delay, Fail, GrpcFaultProxy, LoseAnswer
 
+pytestmark = pytest.mark.servers
+
 
 class Echo(grpc.GenericRpcHandler):
     """Answers each message with itself; `heard` lists what it took."""

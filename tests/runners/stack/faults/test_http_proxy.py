@@ -23,6 +23,8 @@ from runners.stack.faults.http_proxy import (
 )
 from tests.support.certificates import Authority
 
+pytestmark = pytest.mark.servers
+
 BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 LARGE = bytes(range(256)) * 8192
 

@@ -15,6 +15,8 @@ from runners.stack.faults.stack_proxies import BEFORE, FaultProxies
 from runners.stack.processes import free_port
 from tests.support.servers import running, server_folder
 
+pytestmark = pytest.mark.servers
+
 
 class Plain(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
