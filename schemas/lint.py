@@ -1,4 +1,4 @@
-"""Whether schema files keep the house's rules, so that decoder, lake and merge can trust them."""
+"""Whether schema files keep the rules that decoder, lake and merge rely on."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ UNITLESS = frozenset(
         "boot_count", "seq", "revision", "attempt", "enrich_attempt", "binding_version",
         "source_partition", "source_offset", "source_line", "raw_size", "model_year",
         "hdop", "satellites", "severity", "odo_resets", "speed_sumsq",
-        "value", "threshold",
     }
 )  # fmt: skip
-"""Numbers that need no unit in their name: counters, places, grades, and what `unit` explains."""
+"""Numbers that need no unit in their name: counters, offsets, grades."""
 
 NATIVE = ("message_", "vehicle_")
 NOT_NATIVE_TYPES = frozenset({"bytes", "fixed"})

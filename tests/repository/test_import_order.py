@@ -2,6 +2,7 @@
 among each other, and the sub-folders of a package."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +113,18 @@ def test_each_sub_folder_has_its_step(package):
     names = {path.relative_to(ROOT / package).parts[0] for path in python_files(package)}
     known = set().union(*LADDERS[package])
     assert {name.removesuffix(".py") for name in names} - {"__init__"} == known
+
+
+def test_the_document_shows_the_ladders():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)/` \| (.*?) \|", text, re.MULTILINE)
+    assert tuple(dict.fromkeys(name for name, _ in rows)) == PACKAGES
+    shown = {
+        name: [set(re.findall(r"`(\w+)`", step)) for step in steps.split("→")]
+        for name, steps in rows
+        if "→" in steps
+    }
+    assert shown == LADDERS
 
 
 def test_every_package_has_code():
