@@ -20,10 +20,12 @@ import pyarrow as pa
 from bench.live_jobs.uploads import KINDS, START_MS, Kind, binding_rows, encoded, terminals
 from connectors.kafka.settings import KafkaSettings
 from connectors.operations_db.refresh import Snapshot
+from pipelines.live.aggregate_stages import CHANGED, LookStage, MinutesStage
+from pipelines.live.convert import ConvertStage
 from pipelines.live.flink.arrow_blocks import read_block, stage_output
 from pipelines.live.kafka_records import DEVICE_RECORD, OUT_RECORD
 from pipelines.live.spec import LiveJobSpec
-from pipelines.live.stage import CHANGED, ConvertStage, LookStage, MinutesStage, Stage
+from pipelines.live.stage import Stage
 from schemas import load
 from transforms.bindings.bindings import Bindings
 from transforms.bindings.vehicles import Vehicles
@@ -102,7 +104,7 @@ def blocks(kind: Kind, names: list[str], count: int) -> list[bytes]:
 
 
 def outputs(told: bytes, schemas: Sequence[pa.Schema]) -> list[list[pa.RecordBatch]]:
-    """The batches of a parcel, by output."""
+    """The batches of a stage output, by number."""
     found: list[list[pa.RecordBatch]] = [[] for _ in schemas]
     at = 0
     while at < len(told):

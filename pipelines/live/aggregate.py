@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pyflink.datastream import DataStream
 
+from pipelines.live.aggregate_stages import LookStage, MinutesStage, ReviseStage
 from pipelines.live.flink.graph import BYTES, Graph, java
 from pipelines.live.flink.terminal_uploads import dossiers
 from pipelines.live.spec import LiveJobSpec
-from pipelines.live.stage import LookStage, MinutesStage, ReviseStage
 
 
 def build(graph: Graph, live: LiveJobSpec, start_at: str, transactions: str) -> None:

@@ -66,7 +66,7 @@ class SinkStage(StoreStage):
     def refused(self, letters: list[pa.RecordBatch]) -> pa.RecordBatch:
         """Dead letters as records of their topic."""
         dead = pa.Table.from_batches(letters, DEAD_SCHEMA)
-        _, records = dead_records(dead, self.world.schema_id(topics.DEAD_LETTERS))
+        _, records = dead_records(dead, self.worker.schema_id(topics.DEAD_LETTERS))
         return records
 
 
@@ -78,7 +78,7 @@ class FirstRowsStage(SinkStage):
 
     def __call__(self, block: bytes) -> bytes:
         raw, headers = raw_batch(block)
-        decoder, terminals = self.world.now()
+        decoder, terminals = self.worker.now()
         found = first_look(raw, decoder, terminals.bindings, self.live.rules, NEVER_LATE)
         self.tally["uploads_in"] += raw.num_rows
         self.tally["uploads_dead"] += found.dead.num_rows
@@ -106,12 +106,12 @@ class RevisedRowsStage(SinkStage):
         self.said = Said(self.clock() + RESTART_MS, self.live.lateness_ms)
 
     def __call__(self, block: bytes) -> bytes:
-        decoder, terminals = self.world.now()
+        decoder, terminals = self.worker.now()
         dossiers = read_block(block, DOSSIER)
         parts = revised_rows(
             dossiers,
             self.said,
-            self.world.read_again,
+            self.worker.read_again,
             decoder,
             terminals.bindings,
             self.live.rules,
@@ -138,7 +138,7 @@ class MinuteRowsStage(SinkStage):
 
     def __call__(self, block: bytes) -> bytes:
         raw, _ = raw_batch(block)
-        found = decode_minutes(raw, self.world.writers, self.live.rules.bounds)
+        found = decode_minutes(raw, self.worker.writers, self.live.rules.bounds)
         self.tally["minutes_in"] += raw.num_rows
         self.tally["minutes_dead"] += found.dead.num_rows
         rows = minute_rows(found.good)

@@ -79,14 +79,14 @@ class WorkerContext:
         return latest_id(self._live.registry, topic)
 
 
-_worlds: dict[str, WorkerContext] = {}
+_contexts: dict[str, WorkerContext] = {}
 _lock = threading.Lock()
 
 
 def worker_context(live: LiveJobSpec) -> WorkerContext:
-    """The world of this process; one for all stages of a job in it."""
+    """The context of this process; all stages of a job in it share it."""
     name = repr(live)
     with _lock:
-        if name not in _worlds:
-            _worlds[name] = WorkerContext(live)
-        return _worlds[name]
+        if name not in _contexts:
+            _contexts[name] = WorkerContext(live)
+        return _contexts[name]

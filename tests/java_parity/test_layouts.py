@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines.live.aggregate_stages import CHANGED
 from pipelines.live.flink.arrow_blocks import layout, schema
 from pipelines.live.kafka_records import DEVICE_RECORD, OUT_RECORD
 from pipelines.live.lake_sink.units import UNIT, UNIT_ROWS
-from pipelines.live.stage import CHANGED
 from schemas import MESSAGE_TYPES
 from transforms.live.first_verdict import CONTRIBUTIONS, REGISTERED, SUSPECT, TOLD
 from transforms.live.revised_minutes import DOSSIER

@@ -1,7 +1,7 @@
 """Record batches as the Java side of a job writes and reads them.
 
 A block is a row count and each column's Arrow buffers, padded to 8 bytes: reading one copies
-nothing. A parcel is what a stage returns: blocks, each for one of the stage's outputs.
+nothing. A stage output is what a stage returns: blocks, each for one of its outputs.
 """
 
 from __future__ import annotations

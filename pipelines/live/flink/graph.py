@@ -101,9 +101,9 @@ class Graph:
 
     def python(self, blocks: DataStream, name: str, stage: Stage) -> list[DataStream]:
         """A stage written in Python, from blocks to the rows of its outputs."""
-        parcels = blocks.map(_Python(stage), BYTES).name(name).uid(self._uid(name))
+        outputs = blocks.map(_Python(stage), BYTES).name(name).uid(self._uid(name))
         unbatch = java().UnbatchRows([layout(columns) for columns in stage.OUTPUTS])
-        first = self.transform(parcels, f"{name}: rows", unbatch.tag(0).getTypeInfo(), unbatch)
+        first = self.transform(outputs, f"{name}: rows", unbatch.tag(0).getTypeInfo(), unbatch)
         others = [
             DataStream(first._j_data_stream.getSideOutput(unbatch.tag(number)))
             for number in range(1, len(stage.OUTPUTS))

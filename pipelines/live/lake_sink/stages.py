@@ -79,7 +79,7 @@ class BlockLookStage(Stage):
 
     def __call__(self, block: bytes) -> bytes:
         raw, _ = raw_batch(block)
-        decoder, _ = self.world.now()
+        decoder, _ = self.worker.now()
         self.tally["uploads_in"] += raw.num_rows
         reach = progress(raw, BLOCK, lake_of(self.live).flush_size)
         return stage_output([(0, register_rows(raw, decoder, self.live.rules)), (1, reach)])
@@ -93,7 +93,7 @@ class JudgeStage(Stage):
 
     def __call__(self, block: bytes) -> bytes:
         live = self.live
-        _, terminals = self.world.now()
+        _, terminals = self.worker.now()
         dossiers = read_block(block, DOSSIER)
         objects = objects_of(dossiers, BLOCK, live.zone)
         told = judge_dossiers(dossiers, objects, terminals.bindings, live.rules)
@@ -144,7 +144,7 @@ class WriteBlockStage(LakeStage):
         told = Told.unpack(offsets, items.column("value"))
 
         def write() -> Wrote:
-            decoder, terminals = self.world.now()
+            decoder, terminals = self.worker.now()
             return write_block(job, one, told, Core(decoder, terminals.bindings, self.live.rules))
 
         wrote = self.with_retries(write)
@@ -162,7 +162,7 @@ class MinuteRecordsStage(LakeStage):
 
     def letters(self, dead: pa.RecordBatch) -> pa.RecordBatch:
         """Dead letters as records of their topic."""
-        schema_id = self.world.schema_id(topics.DEAD_LETTERS)
+        schema_id = self.worker.schema_id(topics.DEAD_LETTERS)
         return dead_records(pa.Table.from_batches([dead]), schema_id)[1]
 
 
@@ -204,7 +204,7 @@ class WriteHourStage(MinuteRecordsStage):
     def __call__(self, block: bytes) -> bytes:
         hour, _, items = due(block)
         raw = unpack(items.column("item"), items.column("value"), topics.MINUTES)
-        found = decode_minutes(raw, self.world.writers, self.live.rules.bounds)
+        found = decode_minutes(raw, self.worker.writers, self.live.rules.bounds)
         count = self.with_retries(lambda: write_hour(job_of(self.live), int(hour), found.good))
         self.tally["hours_written"] += 1
         self.tally["minutes_written"] += count

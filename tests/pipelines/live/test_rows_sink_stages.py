@@ -61,7 +61,7 @@ class Store:
 
 @dataclass
 class Known:
-    """A world that needs no servers."""
+    """A worker context that needs no servers."""
 
     writers: object = None
 
@@ -92,7 +92,7 @@ def store(monkeypatch):
 
 def opened(kind):
     stage = kind(LIVE)
-    stage.world = Known()
+    stage.worker = Known()
     stage.open()
     return stage
 
@@ -220,7 +220,7 @@ def test_minutes_and_their_tombstones_are_rows_in_the_order_of_the_topic(store):
         for offset, value in enumerate([values[0].as_py(), None])
     ]
     stage = opened(MinuteRowsStage)
-    stage.world.writers = Writers()
+    stage.worker.writers = Writers()
     assert stage(block_of(pa.RecordBatch.from_pylist(rows, schema=DEVICE_RECORD))) == b""
     (name, there), (_, gone) = store.rows
     assert name == "vehicle_minutes"

@@ -28,10 +28,10 @@ def settings(s3, monkeypatch):
 
 
 def test_a_bindings_file_is_read_from_the_s3_of_the_job(s3, settings):
-    s3.make_bucket("worlds")
-    folder("s3://worlds", settings).write("bindings.csv", BINDINGS)
-    live = LiveJobSpec("test", KafkaSettings(), s3=settings, bindings="s3://worlds/bindings.csv")
-    world = WorkerContext(live)
-    world.bind()
-    _, snapshot = world.now()
+    s3.make_bucket("workers")
+    folder("s3://workers", settings).write("bindings.csv", BINDINGS)
+    live = LiveJobSpec("test", KafkaSettings(), s3=settings, bindings="s3://workers/bindings.csv")
+    worker = WorkerContext(live)
+    worker.bind()
+    _, snapshot = worker.now()
     assert snapshot.bindings.vehicles.to_pylist() == ["CAR-1"]

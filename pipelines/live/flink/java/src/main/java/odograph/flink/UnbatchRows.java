@@ -11,7 +11,7 @@ import org.apache.flink.table.data.RowData;
 import org.apache.flink.util.OutputTag;
 
 /**
- * What a Python stage returned into rows. A parcel is a sequence of sections: int32 number of the
+ * What a Python stage returned into rows. A stage output is a sequence of sections: int32 number of the
  * output, int32 length, block. Output 0 is the main one, the others are side outputs.
  */
 public final class UnbatchRows extends AbstractStreamOperator<RowData>
@@ -35,13 +35,13 @@ public final class UnbatchRows extends AbstractStreamOperator<RowData>
 
   @Override
   public void processElement(StreamRecord<byte[]> element) {
-    byte[] parcel = element.getValue();
-    ByteBuffer head = ByteBuffer.wrap(parcel).order(ByteOrder.LITTLE_ENDIAN);
+    byte[] bytes = element.getValue();
+    ByteBuffer head = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN);
     int at = 0;
-    while (at < parcel.length) {
+    while (at < bytes.length) {
       int number = head.getInt(at);
       int length = head.getInt(at + 4);
-      ArrowBlockReader block = new ArrowBlockReader(layouts.get(number), parcel, at + 8);
+      ArrowBlockReader block = new ArrowBlockReader(layouts.get(number), bytes, at + 8);
       for (int r = 0; r < block.rows(); r++) {
         StreamRecord<RowData> row = new StreamRecord<>(block.row(r));
         if (number == 0) {

@@ -111,9 +111,9 @@ class ArrowBlockTest {
     ArrowBlockWriter writer = new ArrowBlockWriter(layout);
     writer.add(row("in", 9L));
     byte[] block = writer.take();
-    byte[] parcel = new byte[block.length + 24];
-    System.arraycopy(block, 0, parcel, 8, block.length);
-    assertEquals("in 9", text(layout, new ArrowBlockReader(layout, parcel, 8).row(0)));
+    byte[] stageOutput = new byte[block.length + 24];
+    System.arraycopy(block, 0, stageOutput, 8, block.length);
+    assertEquals("in 9", text(layout, new ArrowBlockReader(layout, stageOutput, 8).row(0)));
   }
 
   @Test

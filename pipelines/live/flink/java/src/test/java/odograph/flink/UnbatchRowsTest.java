@@ -18,8 +18,8 @@ import org.junit.jupiter.api.Test;
 class UnbatchRowsTest {
   private static final List<String> LAYOUTS = List.of("a:string", "b:long?", "c:bytes,d:int");
 
-  private static byte[] parcel(Object[]... sections) throws Exception {
-    ByteArrayOutputStream parcel = new ByteArrayOutputStream();
+  private static byte[] stageOutput(Object[]... sections) throws Exception {
+    ByteArrayOutputStream stageOutput = new ByteArrayOutputStream();
     for (Object[] section : sections) {
       int number = (int) section[0];
       ArrowBlockWriter writer = new ArrowBlockWriter(new Layout(LAYOUTS.get(number)));
@@ -28,10 +28,10 @@ class UnbatchRowsTest {
       }
       byte[] block = writer.take();
       ByteBuffer head = ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN);
-      parcel.write(head.putInt(number).putInt(block.length).array());
-      parcel.write(block);
+      stageOutput.write(head.putInt(number).putInt(block.length).array());
+      stageOutput.write(block);
     }
-    return parcel.toByteArray();
+    return stageOutput.toByteArray();
   }
 
   @Test
@@ -40,13 +40,13 @@ class UnbatchRowsTest {
     try (var unbatch = new OneInputStreamOperatorTestHarness<byte[], RowData>(operator)) {
       unbatch.setup(new Layout(LAYOUTS.get(0)).typeInfo().toRowSerializer());
       unbatch.open();
-      byte[] parcel =
-          parcel(
+      byte[] stageOutput =
+          stageOutput(
               new Object[] {0, row("x"), row("y")},
               new Object[] {2, row(bytes("p"), 1), row(bytes(""), 2)},
               new Object[] {0, row("z")},
               new Object[] {1, row((Object) null), row(5L)});
-      unbatch.processElement(new StreamRecord<>(parcel));
+      unbatch.processElement(new StreamRecord<>(stageOutput));
       unbatch.processElement(new StreamRecord<>(new byte[0]));
       Layout first = new Layout(LAYOUTS.get(0));
       List<String> main = new ArrayList<>();
