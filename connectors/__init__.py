@@ -1,1 +1,1 @@
-"""The outside world: archive, lake, bindings. Each connector works without an engine."""
+"""The outside world: Kafka, registry, Postgres, object stores, archive, lake, sinks. No engine."""

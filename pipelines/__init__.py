@@ -1,1 +1,1 @@
-"""The jobs: one file a job, and the steps they are made of."""
+"""The jobs: each is a chain of named steps, on Beam or on Flink."""

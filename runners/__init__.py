@@ -1,1 +1,1 @@
-"""How jobs are started."""
+"""How jobs are started: the command, the configuration, the simulator, the stack."""

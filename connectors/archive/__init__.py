@@ -1,1 +1,1 @@
-"""Exact bytes of device topics by arrival: names, reading, writing."""
+"""The archive: exact bytes of device topics by arrival. Names of objects, reading, writing."""

@@ -1,1 +1,1 @@
-"""Kafka: clients, topics, offsets, bounded reads."""
+"""Kafka: clients, the topics, lag, bounded reads."""

@@ -1,1 +1,1 @@
-"""Facts as Parquet by event hour: names, writing, reading, merging, state."""
+"""The lake: facts as Parquet by event hour. Names, writing, reading, compaction, its state."""

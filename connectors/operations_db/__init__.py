@@ -1,1 +1,1 @@
-"""The operations database: vehicles, bindings, and snapshots of them."""
+"""The operations database (Postgres): vehicles, bindings, and snapshots of them."""

@@ -1,1 +1,1 @@
-"""Writer schemas by id, and the registration of ours."""
+"""The schema registry: writer schemas by id, and the registration of ours."""

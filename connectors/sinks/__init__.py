@@ -1,1 +1,1 @@
-"""Stores that take rows by key, and what they share."""
+"""Stores that take rows by key, one folder each, and what these sinks share."""

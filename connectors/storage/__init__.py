@@ -1,1 +1,1 @@
-"""Folders on a disk or on S3 behind one interface."""
+"""Folders on a disk or in a bucket, behind one interface."""

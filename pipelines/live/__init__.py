@@ -1,1 +1,1 @@
-"""The jobs that read device topics as they grow."""
+"""The live jobs: they read device topics as they grow, on Flink."""

@@ -1,1 +1,1 @@
-"""How a backfill is asked for and run."""
+"""How a backfill is requested and run: by Beam on this machine, or on a Flink cluster."""

@@ -1,1 +1,1 @@
-"""What runs on a Flink cluster: the jobs' entry point and the Java side's jar."""
+"""How jobs get to a Flink cluster: environment, submission, entry point, what runs there."""

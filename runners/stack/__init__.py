@@ -1,1 +1,1 @@
-"""The local stack of real servers: `odograph stack` (docs/adr/0007)."""
+"""Real servers on this machine: `odograph stack` (docs/operations/stack.md)."""

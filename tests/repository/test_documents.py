@@ -149,6 +149,20 @@ def test_paths_and_names_of_code_exist(document):
     assert [word for word in words if not is_known(word)] == []
 
 
+def test_every_folder_of_code_says_what_lives_in_it():
+    folders = {
+        path.parent
+        for package in (*PACKAGES, "bench", "notebooks")
+        for path in (ROOT / package).rglob("*.py")
+    } - {ROOT / "runners" / "flink" / "worker_site"}  # on the path of workers, no package
+    silent = [
+        name_of(folder)
+        for folder in sorted(folders)
+        if not ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+    ]
+    assert silent == []
+
+
 def test_ci_runs_the_tests_and_nothing_else():
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
     assert lines[0] == "#!/usr/bin/env bash"

@@ -1,1 +1,1 @@
-"""Which vehicle a terminal sat in, and what is known of vehicles."""
+"""Bind: which vehicle a terminal sat in at an event time, and what is known of that vehicle."""

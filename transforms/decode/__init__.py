@@ -1,1 +1,1 @@
-"""Bytes of messages to uploads: STS JSON, Avro, CSA text."""
+"""Decode: bytes of messages (STS JSON, Avro, CSA text) to uploads or refusals."""

@@ -1,1 +1,1 @@
-"""Facts and uploads as messages of topics, and back."""
+"""Encode: facts and uploads as messages of topics; and vehicle minutes read back."""

@@ -1,1 +1,1 @@
-"""Telemetry rows, vehicle minutes, and how their parts merge."""
+"""Facts: uploads and verdicts to telemetry rows and vehicle minutes."""

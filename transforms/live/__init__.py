@@ -1,1 +1,1 @@
-"""The facts of a stream: first by themselves, then revised as neighbours come."""
+"""Facts of a stream: first by each upload's lone verdict, then by those of all its terminal's."""

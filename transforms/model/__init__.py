@@ -1,1 +1,1 @@
-"""What stages share: messages, uploads, dead letters, flags, thresholds, Arrow helpers."""
+"""What all stages share: messages, uploads, dead letters, flags, thresholds, Arrow helpers."""

@@ -1,1 +1,1 @@
-"""Rules that look at a terminal's uploads together: duplicates, clocks, reports."""
+"""Rules that need all uploads of a terminal: duplicates, clocks, reports. They give verdicts."""

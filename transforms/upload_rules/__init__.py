@@ -1,1 +1,1 @@
-"""Rules that look at one upload alone: its samples in order, their values checked."""
+"""Rules that need one upload alone: its samples in order, their values checked."""

@@ -1,1 +1,1 @@
-"""The sink BigQuery: the tables of facts in a dataset, with views of what holds now."""
+"""BigQuery as a sink: tables of revised rows, and views of the rows that stand."""

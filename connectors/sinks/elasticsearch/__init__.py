@@ -1,1 +1,1 @@
-"""Elasticsearch as a store of facts: telemetry by the day, and the newest state of each vehicle."""
+"""Elasticsearch as a sink: telemetry by day, and the newest state of each vehicle."""

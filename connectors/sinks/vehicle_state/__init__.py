@@ -1,1 +1,1 @@
-"""The sink of the newest of each vehicle and terminal in Postgres."""
+"""Postgres as a sink: the newest values of each vehicle and terminal."""

@@ -1,1 +1,1 @@
-"""How stages become operators of Flink: blocks, graph, workers, and the Java side."""
+"""How stages become operators of Flink: Arrow blocks, the graph, workers, the Java side."""

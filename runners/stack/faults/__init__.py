@@ -1,1 +1,1 @@
-"""Proxies that make real servers fail."""
+"""Proxies before real servers: they refuse, delay, slow, cut or lose requests by rule."""
