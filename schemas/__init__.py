@@ -47,7 +47,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Schema:
-    """A schema file: its fields in order, and the Avro it was read from."""
+    """A schema file: its fields in order, and the parsed Avro; `schema[name]` is one field.
+
+    Raises KeyError for a field that it does not have.
+    """
 
     name: str
     fields: tuple[Field, ...]
@@ -84,7 +87,7 @@ def parse_field(raw: dict[str, Any]) -> Field:
 
 @functools.cache
 def load(name: str) -> Schema:
-    """Schema `name` of `schemas/avro`. Raises FileNotFoundError when there is none."""
+    """The schema file `name`.avsc, such as `message_gps`. Raises FileNotFoundError for others."""
     avro = json.loads((AVRO_DIRECTORY / f"{name}.avsc").read_text(encoding="utf-8"))
     return Schema(name, tuple(parse_field(raw) for raw in avro["fields"]), avro)
 

@@ -23,13 +23,14 @@ _PRIMITIVES = {
     "enum": pa.string(),
 }
 
-PLACE = (
+SOURCE = (
     pa.field("topic", pa.string(), nullable=False),
     pa.field("partition", pa.int32(), nullable=False),
     pa.field("offset", pa.int64()),
     pa.field("object", pa.string()),
     pa.field("line", pa.int64(), nullable=False),
 )
+"""Where an upload came from: on Kafka (topic, partition, offset), in an archive (object, line)."""
 
 
 def arrow_type(avro_type: Any) -> pa.DataType:
@@ -61,7 +62,7 @@ def record_schema(name: str) -> pa.Schema:
 
 @functools.cache
 def payload_schema(message_type: str) -> pa.Schema:
-    """The payload columns of `message_type`, `device_time` first."""
+    """The payload columns of `message_type` (such as `gps`), `device_time` first."""
     return pa.schema([column(field) for field in payload_fields(message_type)])
 
 
@@ -83,7 +84,7 @@ def telemetry_schema(message_type: str) -> pa.Schema:
             pa.field("quality_flags", pa.list_(pa.string()), nullable=False),
             pa.field("binding_status", pa.string(), nullable=False),
             pa.field("binding_version", pa.int64()),
-            *PLACE,
+            *SOURCE,
             *(envelope[n] for n in ("device_gen", "firmware_version", "boot_count", "seq")),
             envelope["uptime_s"],
             pa.field("extras", pa.map_(pa.string(), pa.string())),

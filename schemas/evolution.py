@@ -1,8 +1,8 @@
 """Whether a new version of a schema may replace an old one (BACKWARD_TRANSITIVE and more).
 
-The base is Avro resolution: the new reader must read what the old one wrote. On top of it stand
-changes that Avro takes and a fleet does not survive: another unit under the same name, a rename
-that turns history into nulls, an enum symbol that older readers cannot read.
+The base is Avro resolution: the new reader must read what the old one wrote. Refused are also
+changes that Avro allows but that spoil data: another unit under the same name, a rename that turns
+old values into nulls, an enum symbol that older readers cannot read.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        place = f"{self.file}: {self.field}" if self.field else self.file
-        return f"{place}: {self.rule}: {self.message}"
+        where = f"{self.file}: {self.field}" if self.field else self.file
+        return f"{where}: {self.rule}: {self.message}"
 
 
 def bare(avro_type: Any) -> Any:
@@ -77,13 +77,13 @@ def logical(avro_type: Any) -> str | None:
 
 
 def documented_unit(doc: str) -> str | None:
-    """The first unit a doc text names: `km/h from CAN` is km/h."""
+    """The first unit in a doc text: km/h in `km/h from CAN`; None without one."""
     hits = [(match.start(), unit) for unit, words in _UNITS if (match := words.search(doc))]
     return min(hits)[1] if hits else None
 
 
 def named_unit(name: str) -> str | None:
-    """The unit the last part of a field name says: `odometer_m` is m."""
+    """The unit that ends a field name: m for `odometer_m`; None without one."""
     _, separator, suffix = name.rpartition("_")
     return UNIT_BY_SUFFIX.get(suffix) if separator else None
 
@@ -97,7 +97,7 @@ def is_number(avro_type: Any) -> bool:
 
 
 def check(old: dict[str, Any], new: dict[str, Any], file: str = "") -> list[Problem]:
-    """What keeps parsed schema `new` from replacing `old`; `file` only labels the problems."""
+    """Why the parsed schema `new` must not replace `old`; `file` only labels the problems."""
     return list(_Comparison(file).records(old, new, ""))
 
 
@@ -114,11 +114,11 @@ def check_directory(new_dir: Path, old_dir: Path) -> list[Problem]:
     for old_file in old_files:
         new_file = new_dir / old_file.name
         if new_file.exists():
-            found = check(_read(old_file), _read(new_file), old_file.name)
+            of_file = check(_read(old_file), _read(new_file), old_file.name)
         else:
             message = f"{old_file} has no successor in {new_dir}: who reads old data? Keep it"
-            found = [Problem(old_file.name, "", "schema-removed", message)]
-        problems.update(dict.fromkeys(found))
+            of_file = [Problem(old_file.name, "", "schema-removed", message)]
+        problems.update(dict.fromkeys(of_file))
     return list(problems)
 
 
@@ -160,9 +160,9 @@ class _Comparison:
             if before is None:
                 added.append(field)
                 continue
-            place = f"{path}{field['name']}"
-            yield from self.types(before["type"], field["type"], place)
-            yield from self._units(before, field, place)
+            field_path = f"{path}{field['name']}"
+            yield from self.types(before["type"], field["type"], field_path)
+            yield from self._units(before, field, field_path)
         yield from self._removed(list(unread.values()), added, path)
         yield from self._added(added, path)
 
@@ -272,13 +272,13 @@ class _Comparison:
         self, gone: list[dict[str, Any]], added: list[dict[str, Any]], path: str
     ) -> Iterator[Problem]:
         for field in gone:
-            place = f"{path}{field['name']}"
+            field_path = f"{path}{field['name']}"
             if "default" not in field:
                 message = (
                     f"removed, and it has no default ({field['type']}): older readers would fail;"
                     " give it a default one version before removing it, or name it in aliases"
                 )
-                yield self.problem(place, "required-removed", message)
+                yield self.problem(field_path, "required-removed", message)
                 continue
             same = [f["name"] for f in added if _shape(f["type"]) == _shape(field["type"])]
             if same:
@@ -287,7 +287,7 @@ class _Comparison:
                     f" values would turn into the default; add aliases [{field['name']!r}] to the"
                     " new field, or keep the old field"
                 )
-                yield self.problem(place, "rename-without-alias", message)
+                yield self.problem(field_path, "rename-without-alias", message)
 
     def _added(self, added: list[dict[str, Any]], path: str) -> Iterator[Problem]:
         for field in added:

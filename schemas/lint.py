@@ -71,8 +71,8 @@ def lint_directory(path: Path) -> list[Problem]:
     problems: list[Problem] = []
     schemas: dict[str, dict[str, Any]] = {}
     for file in files:
-        found, schema = _parse(file)
-        problems += found
+        unparsed, schema = _parse(file)
+        problems += unparsed
         if schema is not None:
             schemas[file.name] = schema
     for name, schema in schemas.items():
@@ -161,9 +161,9 @@ def _unit(file: str, path: str, field: dict[str, Any]) -> Iterator[Problem]:
             f" {', '.join('_' + s for s in (*UNIT_BY_SUFFIX, *COUNT_SUFFIXES))}"
         )
         yield Problem(file, path, "unit-suffix", message)
-    said, documented = named_unit(name), documented_unit(field.get("doc") or "")
-    if said and documented and said != documented:
-        message = f"the name says {said}, the doc says {documented}; make them agree"
+    named, documented = named_unit(name), documented_unit(field.get("doc") or "")
+    if named and documented and named != documented:
+        message = f"the name says {named}, the doc says {documented}; make them agree"
         yield Problem(file, path, "unit-doc", message)
 
 
@@ -192,8 +192,8 @@ def _null_default(file: str, path: str, field: dict[str, Any]) -> Iterator[Probl
     if not nullable:
         return
     if "default" not in field or field["default"] is not None:
-        given = repr(field["default"]) if "default" in field else "no default"
-        message = f"nullable with {given}; add default null, so that older data can be read"
+        default = repr(field["default"]) if "default" in field else "no default"
+        message = f"nullable with {default}; add default null, so that older data can be read"
         yield Problem(file, path, "null-default", message)
 
 

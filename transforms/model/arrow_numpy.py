@@ -1,4 +1,4 @@
-"""Small helpers between Arrow and numpy that several stages share."""
+"""Between Arrow columns and numpy arrays: helpers that several stages share."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 NO_TIME = np.iinfo(np.int64).min
+"""Stands in int64 arrays of times where there is none."""
 
 
 def single(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """A column as one array, whatever its chunks."""
+    """A column as one array, whether chunked or not."""
     if not isinstance(column, pa.ChunkedArray):
         return column
     if column.num_chunks == 1:
@@ -22,13 +23,13 @@ def single(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def filled_int64(column: pa.Array | pa.ChunkedArray, fill: int) -> np.ndarray:
-    """An integer, boolean or timestamp column as int64, nulls replaced."""
+    """An integer, boolean or timestamp column as int64 of shape (rows,); nulls become `fill`."""
     numbers = single(column).cast(pa.int64())
     return np.asarray(numbers.fill_null(fill) if numbers.null_count else numbers)
 
 
 def floats(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """A numeric column as float64, NaN where null."""
+    """A numeric column as float64 of shape (rows,), NaN where null."""
     return np.asarray(single(column).to_numpy(zero_copy_only=False), np.float64)
 
 
@@ -47,8 +48,11 @@ def codes(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def sort_rows(rows: np.ndarray, keys: tuple[np.ndarray, ...]) -> np.ndarray:
-    """`rows` sorted by `keys` (as numpy.lexsort: the last counts first), in two steps: the last two
-    keys for all, the others only where those are equal."""
+    """`rows` (int64 row numbers) sorted by `keys` (as in numpy.lexsort the last key comes first).
+
+    Two steps, because that is faster: all rows by the last two keys, then by the others only the
+    rows in which those two are equal.
+    """
     first, second = keys[-1][rows], keys[-2][rows]
     order = np.lexsort((second, first))
     rows, first, second = rows[order], first[order], second[order]
@@ -74,11 +78,11 @@ def identities(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, tuple[np
     alike = np.zeros(len(texts), bool)
     alike[order[1:]] |= same
     alike[order[:-1]] |= same
-    found = np.arange(len(texts), dtype=np.int64)
+    text_codes = np.arange(len(texts), dtype=np.int64)
     if alike.any():
         at = np.flatnonzero(alike)
-        found[at] = codes(texts.take(pa.array(at))) + len(texts)
-    return found, (second, first)
+        text_codes[at] = codes(texts.take(pa.array(at))) + len(texts)
+    return text_codes, (second, first)
 
 
 def prefixes(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:

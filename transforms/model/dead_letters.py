@@ -1,4 +1,4 @@
-"""What a stage returns: what went on, and what could not, with its exact bytes and place."""
+"""What a stage returns: its good result, and dead letters for what it refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Outcome(Generic[Good]):
-    """`good` and `dead` together hold every upload that came in exactly once.
+    """`good` and `dead` (schema `DEAD_SCHEMA`) together hold every input upload exactly once.
 
     A stage raises only for a bug or a missing dependency, never for bad data.
     """
@@ -55,43 +55,46 @@ def all_dead(parts: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
     return whole[0] if whole else no_dead()
 
 
-def place_id(place: dict[str, object]) -> str:
-    """`dead_letter_id`: a function of the record's place alone, so that a replay repeats it."""
-    if place["offset"] is not None:
-        text = f"{place['topic']}|{place['partition']}|{place['offset']}"
+def _dead_letter_id(source: dict[str, object]) -> str:
+    """A function of where the record came from alone, so that a replay gives the same id."""
+    if source["offset"] is not None:
+        text = f"{source['topic']}|{source['partition']}|{source['offset']}"
     else:
-        text = f"{place['object']}|{place['line']}"
+        text = f"{source['object']}|{source['line']}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def dead_letters(
     raw: pa.RecordBatch, refusals: Sequence[Refusal], stage: str, max_bytes: int
 ) -> pa.RecordBatch:
-    """Dead letters (schema `dead_letter`) for the refused rows of a raw batch."""
+    """Dead letters (schema `dead_letter`) for the refused rows of a raw batch, one a refusal.
+
+    `stage` is DECODE or SINK; of a longer message only the first `max_bytes` are kept.
+    """
     if not refusals:
         return _EMPTY
-    taken = raw.take(pa.array([refusal.row for refusal in refusals])).to_pylist()
+    sources = raw.take(pa.array([refusal.row for refusal in refusals])).to_pylist()
     rows = []
-    for refusal, place in zip(refusals, taken, strict=True):
-        value = message_bytes(place["value"], place["is_line"])
+    for refusal, source in zip(refusals, sources, strict=True):
+        value = message_bytes(source["value"], source["is_line"])
         rows.append(
             {
-                "dead_letter_id": place_id(place),
-                "source_topic": place["topic"],
-                "source_partition": place["partition"],
-                "source_offset": place["offset"],
-                "source_object": place["object"],
-                "source_line": None if place["object"] is None else place["line"],
-                "source_key": place["key"],
+                "dead_letter_id": _dead_letter_id(source),
+                "source_topic": source["topic"],
+                "source_partition": source["partition"],
+                "source_offset": source["offset"],
+                "source_object": source["object"],
+                "source_line": None if source["object"] is None else source["line"],
+                "source_key": source["key"],
                 "raw_value": value[:max_bytes],
-                "raw_size": place["size"] or len(value),
-                "raw_headers": place["headers"] or [],
+                "raw_size": source["size"] or len(value),
+                "raw_headers": source["headers"] or [],
                 "device_no": refusal.device_no,
                 "message_type": refusal.message_type,
                 "stage": stage,
                 "error_type": refusal.error_type,
                 "error_message": refusal.message[:MESSAGE_LIMIT],
-                "received_time": place["timestamp"] or place["arrival_hour"],
+                "received_time": source["timestamp"] or source["arrival_hour"],
                 "attempt": 0,
                 "retryable": False,
                 "pipeline_version": VERSION,

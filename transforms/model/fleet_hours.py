@@ -1,4 +1,4 @@
-"""Hours of the fleet's zone, by which folders are named."""
+"""Hours in the fleet's time zone; folders of archive and lake are named by them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _local_hour(quarter: int, zone: str) -> int:
 
 
 def local_hours(event_ms: np.ndarray, zone: str) -> np.ndarray:
-    """int64 yyyyMMddHH of the calendar in `zone`, shape (rows,). Epoch ms of years 1 to 9999."""
+    """int64 yyyyMMddHH of shape (rows,): the hour in `zone` of epoch ms (years 1 to 9999)."""
     quarters, inverse = np.unique(event_ms // QUARTER_MS, return_inverse=True)
     hours = np.array([_local_hour(int(quarter), zone) for quarter in quarters], np.int64)
     return hours[inverse]

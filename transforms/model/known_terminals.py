@@ -1,4 +1,4 @@
-"""Which terminals are known: what a number that lost its leading zeros may have been (M26)."""
+"""Which terminals are known: they restore leading zeros that a number has lost (M26)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ WIDEST_DEVICE_NO = 32
 
 @dataclass(frozen=True)
 class KnownTerminals:
-    """`is_known` tells for texts whether bindings name such a terminal; `by_phone` is the table
-    phone number -> device_no of CSA terminals, None where a phone number is its own device_no."""
+    """`is_known` maps texts to whether a binding names such a terminal. `by_phone` maps phone
+    numbers of CSA terminals to their device_no; None where the phone number is the device_no."""
 
     is_known: Callable[[Sequence[str]], Sequence[bool]] = field(
         default=lambda texts: [False] * len(texts)

@@ -1,4 +1,4 @@
-"""Quality flags: a bit each while rows travel, a list of texts in the tables."""
+"""Quality flags: bits of an int64 inside the core, lists of texts in the tables."""
 
 from __future__ import annotations
 

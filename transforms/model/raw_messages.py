@@ -1,4 +1,4 @@
-"""Raw batches: exact bytes of device topics with their place, before anything is believed."""
+"""Raw batches: exact bytes of messages and where they came from, before any check."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ SCHEMA = pa.schema(
         pa.field("headers", pa.map_(pa.string(), pa.binary())),
     ]
 )
-"""`value` of a row that `is_line` may carry its terminator, no part of the message. `offset`,
-`timestamp` and `key` are null where the archive did not keep them, `arrival_hour` where no folder
-says it.
-`size` is the true size of a message of which `value` holds only the beginning, else null."""
+"""`value` of a row that `is_line` may end with the line's terminator, which is no part of the
+message. `offset`, `timestamp` and `key` are null where the archive did not keep them,
+`arrival_hour` where no folder is named by it. `size` is null, but for a message of which `value`
+holds only the beginning: then the size of the whole, in bytes."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a batch of lines comes from."""
+    """Where a batch of lines comes from; `arrival_hour_ms` is the start of the hour, epoch ms."""
 
     topic: str
     partition: int

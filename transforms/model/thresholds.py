@@ -1,4 +1,4 @@
-"""The numbers of docs/rules.md, as one immutable value that every stage is given."""
+"""The thresholds of docs/rules.md, as one immutable value. Units are in the names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class _Section(BaseModel):
 
 
 class Bounds(_Section):
-    """What is refused before it is parsed."""
+    """How large a message may be; what is larger is refused."""
 
     max_message_bytes: PositiveInt = 262_144
     max_nesting: PositiveInt = 16
@@ -29,7 +29,7 @@ class UnitAdapter(_Section):
 
 
 class Clock(_Section):
-    """When a terminal's clock is believed (M05-M08)."""
+    """When a terminal's clock counts as good, and how it is corrected (M05-M08)."""
 
     future_tolerance_s: PositiveFloat = 300
     future_limit_s: PositiveFloat = 86_400
@@ -43,7 +43,7 @@ class Clock(_Section):
 
 
 class Position(_Section):
-    """When a position is believed (M10-M13)."""
+    """When a position is accepted, and when a step adds distance (M10-M13)."""
 
     zero_deg: PositiveFloat = 1e-6
     jump_mps: PositiveFloat = 70
@@ -53,7 +53,7 @@ class Position(_Section):
 
 
 class Terminal(_Section):
-    """Rules over a terminal's history (M24, M25)."""
+    """Rules over all reports of a terminal (M24, M25)."""
 
     reboot_count: PositiveInt = 3
     reboot_window_s: PositiveFloat = 600

@@ -1,4 +1,4 @@
-"""Decoded uploads of one message type: a head row an upload, a row a sample."""
+"""Decoded uploads of one message type: one head row for each upload, one row for each sample."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.arrow import PLACE, UTC_MS, payload_schema
+from schemas.arrow import SOURCE, UTC_MS, payload_schema
 from transforms.model.arrow_numpy import NO_TIME, filled_int64
 from transforms.model.raw_messages import message_at
 
@@ -19,7 +19,7 @@ EXTRAS = pa.map_(pa.string(), pa.string())
 
 HEAD = pa.schema(
     [
-        *PLACE,
+        *SOURCE,
         pa.field("message_id", pa.string(), nullable=False),
         pa.field("device_no", pa.string(), nullable=False),
         pa.field("device_gen", pa.string(), nullable=False),
@@ -50,7 +50,9 @@ def rows_schema(message_type: str) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Uploads:
-    """`rows.upload` points into `head` and ascends; every head row has at least one row."""
+    """`head` (schema `HEAD`) has a row an upload, `rows` (`rows_schema`) a row a sample.
+    `rows.upload` is the index of the sample's head row; it ascends, and no head row is without
+    a sample."""
 
     message_type: str
     head: pa.RecordBatch
@@ -104,7 +106,7 @@ def normal_device_nos(texts: pa.Array) -> pa.Array:
 
 
 def normal_device_no(text: str) -> str:
-    """The same for one."""
+    """A terminal number as it is keyed: trimmed, upper case (M26)."""
     return str(normal_device_nos(pa.array([text], pa.string()))[0].as_py())
 
 
@@ -115,8 +117,9 @@ def message_ids(
     seq: pa.Array,
     raw: pa.RecordBatch,
 ) -> pa.Array:
-    """First 128 bits, hex, of sha256 of `device_no|type|boot_count|seq`; of
-    `device_no|type|payload bytes` where boot_count or seq is null. `raw` holds their raw rows."""
+    """Message ids of shape (uploads,): the first 128 bits, in hex, of sha256 of
+    `device_no|type|boot_count|seq`; of `device_no|type|payload bytes` where boot_count or seq is
+    null. `raw` holds the raw row of each upload."""
     texts = pc.binary_join_element_wise(
         device_no, message_type, boot_count.cast(pa.string()), seq.cast(pa.string()), "|"
     ).cast(pa.binary())
@@ -132,7 +135,7 @@ def message_ids(
 
 
 def latest_device_time(uploads: Uploads) -> np.ndarray:
-    """int64 ms of shape (uploads,): the greatest device time, -2**63 where there is none."""
+    """int64 epoch ms of shape (uploads,): the greatest device time, NO_TIME where there is none."""
     times = filled_int64(uploads.rows.column("device_time"), NO_TIME)
     return np.maximum.reduceat(times, uploads.starts[:-1]) if len(times) else times
 

@@ -1,4 +1,7 @@
-"""Stage 3, quality: which values and positions to believe (M10-M13, M19, M20). Per upload."""
+"""Stage 3, quality: values out of range, positions that are wrong (M10-M13, M19, M20).
+
+Each upload is checked by itself.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,15 @@ SENTINEL_TOLERANCE = 0.005
 
 @dataclass(frozen=True)
 class Assessed:
-    """`step_m` float64 of shape (rows,): metres from the upload's last accepted position that
-    count as distance; 0 for the first, for jumps and for parked jitter."""
+    """`step_m` is float64 of shape (rows,): metres from the upload's last accepted position that
+    count as distance; 0 for the first position, for jumps and for jitter of a parked vehicle."""
 
     uploads: Uploads
     step_m: np.ndarray
 
 
 def assess(uploads: Uploads, rules: Rules) -> Assessed:
-    """Null what is not believed, flag it, and measure the steps between accepted positions."""
+    """Set wrong values to null, flag them, and measure the steps between accepted positions."""
     flags = np.array(uploads.rows.column("flags"))
     columns: dict[str, pa.Array] = {}
     for field in payload_fields(uploads.message_type):
@@ -40,7 +43,7 @@ def assess(uploads: Uploads, rules: Rules) -> Assessed:
     names = uploads.rows.schema.names
     step_m = np.zeros(len(flags))
     if "lat_deg" in names:
-        columns |= _believe_positions(uploads, columns, flags, rules.position)
+        columns |= _check_positions(uploads, columns, flags, rules.position)
         if uploads.message_type == "gps":
             rows = replace_columns(uploads.rows, columns)
             step_m = _steps(Uploads("gps", uploads.head, rows), flags, rules.position)
@@ -50,7 +53,7 @@ def assess(uploads: Uploads, rules: Rules) -> Assessed:
 
 
 def _adapted(uploads: Uploads, adapter: UnitAdapter) -> np.ndarray | None:
-    """bool of shape (uploads,): the adapter applies; None when to none."""
+    """bool of shape (uploads,): whether the adapter applies; None if it applies to none."""
     generation = pc.equal(uploads.head.column("device_gen"), adapter.generation)
     firmware = pc.starts_with(uploads.head.column("firmware_version"), adapter.firmware_prefix)
     applies = np.asarray(pc.and_(generation, firmware.fill_null(False)))
@@ -58,7 +61,7 @@ def _adapted(uploads: Uploads, adapter: UnitAdapter) -> np.ndarray | None:
 
 
 def _check(uploads: Uploads, field: Field, flags: np.ndarray, rules: Rules) -> pa.Array | None:
-    """The column with sentinels and impossible values nulled; None where nothing is to change."""
+    """The column with sentinels and values out of range set to null; None if nothing changes."""
     column = uploads.rows.column(field.name)
     if column.null_count == len(column):
         return None
@@ -75,27 +78,28 @@ def _check(uploads: Uploads, field: Field, flags: np.ndarray, rules: Rules) -> p
         return None
     present = np.asarray(column.is_valid())
     numbers = np.array(column.fill_null(0).to_numpy(zero_copy_only=False), np.float64)
-    gone = np.zeros(len(numbers), bool)
+    nulled = np.zeros(len(numbers), bool)
     for sentinel in inside:
-        gone |= np.abs(numbers - sentinel) <= SENTINEL_TOLERANCE
-    gone &= present
-    flags[gone] |= BIT["SENTINEL"]
+        nulled |= np.abs(numbers - sentinel) <= SENTINEL_TOLERANCE
+    nulled &= present
+    flags[nulled] |= BIT["SENTINEL"]
     for adapter, applies in adapters:
         numbers = np.where(applies[uploads.upload], numbers * adapter.factor, numbers)
     if field.milli_above is not None:
-        milli = present & ~gone & (numbers > field.milli_above)
+        milli = present & ~nulled & (numbers > field.milli_above)
         flags[milli] |= BIT["UNIT_GUESSED"]
         numbers = np.where(milli, numbers / 1000, numbers)
     if field.valid is not None:
-        outside = present & ~gone & ((numbers < field.valid[0]) | (numbers > field.valid[1]))
+        outside = present & ~nulled & ((numbers < field.valid[0]) | (numbers > field.valid[1]))
         flags[outside] |= BIT["OUT_OF_RANGE"]
-        gone |= outside
-    return pa.array(numbers, mask=gone | ~present).cast(column.type)
+        nulled |= outside
+    return pa.array(numbers, mask=nulled | ~present).cast(column.type)
 
 
-def _believe_positions(
+def _check_positions(
     uploads: Uploads, columns: dict[str, pa.Array], flags: np.ndarray, rules: Position
 ) -> dict[str, pa.Array]:
+    """Columns without half, zero and stale positions; sets their flags in `flags`."""
     rows = uploads.rows
     lat_column = columns.get("lat_deg", rows.column("lat_deg"))
     lon_column = columns.get("lon_deg", rows.column("lon_deg"))
@@ -176,8 +180,8 @@ def _steps(uploads: Uploads, flags: np.ndarray, rules: Position) -> np.ndarray:
 def _walk(
     lat: np.ndarray, lon: np.ndarray, seconds: np.ndarray, rules: Position
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Follow one upload's positions: bool jumps, and for each the position its distance is
-    measured from (-1 for none)."""
+    """Follow one upload's positions. Both of shape (positions,): whether it is a jump (bool), and
+    the index of the position from which its distance is measured (-1 for none)."""
 
     phi, lam = np.radians(lat).tolist(), np.radians(lon).tolist()
     time = seconds.tolist()
@@ -208,7 +212,8 @@ def _walk(
 def _rewalked(
     lat: np.ndarray, lon: np.ndarray, origin: np.ndarray, start: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Metres and origins (counted over all fixes) of the steps of one upload with jumps."""
+    """Metres of the steps of one upload with jumps, and the index (among all fixes) of the fix from
+    which each step is measured."""
     here = np.arange(1, len(lat))
     known = origin[1:] >= 0
     source = np.where(known, origin[1:], here - 1)

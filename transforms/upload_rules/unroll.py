@@ -15,8 +15,8 @@ LAST = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class Unrolled:
-    """`sample_idx` int32 of shape (rows,); `dropped` int32 of shape (uploads,): identical samples
-    left out."""
+    """`sample_idx` is int32 of shape (rows,), from 0 in each upload; `dropped` is int32 of shape
+    (uploads,): how many identical samples were left out."""
 
     uploads: Uploads
     sample_idx: np.ndarray
@@ -24,8 +24,8 @@ class Unrolled:
 
 
 def unroll(uploads: Uploads) -> Unrolled:
-    """Sort each upload's samples by device time (stable, without one last), drop identical ones,
-    number the rest."""
+    """Sort each upload's samples by device time (stable; samples without one go last), drop
+    identical samples, number the rest."""
     rows, upload = uploads.rows, uploads.upload
     times = filled_int64(rows.column("device_time"), LAST)
     same = upload[1:] == upload[:-1]
