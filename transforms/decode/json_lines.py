@@ -7,7 +7,9 @@ looked for by cutting the batch.
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -98,19 +100,17 @@ def parse_lines(values: pa.Array, schema: pa.Schema) -> tuple[pa.Table | None, n
 
 
 def _locate(values: pa.Array, schema: pa.Schema) -> np.ndarray:
-    """bool of shape (lines,): lines the parser's own messages point at, and lines with unknown
-    fields. Not all bad lines are found this way, and none is trusted for not being found; where
-    most lines are bad, the rest is given up."""
-    found = _many_brackets(values)
+    """bool of shape (lines,): lines with unknown keys, and lines the parser's own messages point
+    at. Not all bad lines are found this way, and none is trusted for not being found; where most
+    lines are bad, the rest is given up. Nothing of a line is guessed from others: what one sender
+    writes costs the others nothing."""
+    found = _many_brackets(values) | unknown_keys(values, schema)
     lines = np.flatnonzero(~found)
     rest = values.take(pa.array(lines))
     start = hits = 0
-    while start < len(rest):
+    while start < len(rest) and hits < HITS:
         try:
-            table = _read(_text(rest.slice(start)), schema, "infer")
-            if table.num_rows == len(rest) - start:
-                unknown = _with_unknown(one_batch(table), schema)
-                found[lines[start:][unknown]] = True
+            _read(_text(rest.slice(start)), schema, "ignore")
             break
         except _REFUSED as error:
             row = _ROW.search(str(error))
@@ -119,9 +119,8 @@ def _locate(values: pa.Array, schema: pa.Schema) -> np.ndarray:
             start += int(row[1]) + 1
             hits += 1
             found[lines[start - 1]] = True
-            if hits >= HITS and hits * 4 > start:
-                found[lines[start:]] = True
-                break
+    if hits == HITS and hits * 4 > start:
+        found[lines[start:]] = True
     return found
 
 
@@ -131,35 +130,72 @@ BRACKETS = 2000
 
 
 def _many_brackets(values: pa.Array) -> np.ndarray:
-    """bool of shape (lines,): so many arrays that guessing types of unknown fields could run
-    the parser out of stack."""
+    """bool of shape (lines,): so many arrays that the parser could run out of stack."""
     counts = pc.count_substring(values, b"[")
     return np.asarray(pc.greater(counts, BRACKETS).fill_null(True))
 
 
-def _with_unknown(batch: pa.RecordBatch, schema: pa.Schema) -> np.ndarray:
-    """bool of shape (rows,): any field that the schema does not name, on any level."""
-    hit = np.zeros(batch.num_rows, bool)
-    for name in batch.schema.names:
-        column = batch.column(name)
-        if name not in schema.names:
-            hit |= np.asarray(column.is_valid())
-        elif pa.types.is_struct(column.type):
-            hit |= _unknown_children(column, schema.field(name).type)
-        elif pa.types.is_list(column.type) and pa.types.is_struct(column.type.value_type):
-            samples = _unknown_children(column.flatten(), schema.field(name).type.value_type)
-            parents = np.asarray(pc.list_parent_indices(column))
-            hit[parents[samples]] = True
+SCAN_BYTES = 1 << 20
+_QUOTE, _BACKSLASH = b'"\\'
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+_BASE_INVERSE = np.uint64(pow(int(_BASE), -1, 1 << 64))
+
+
+def unknown_keys(values: pa.Array, schema: pa.Schema) -> np.ndarray:
+    """bool of shape (lines,): lines with a key that the schema names on no level. Keys are
+    compared by hash, in one pass over the bytes and `SCAN_BYTES` (or one line) at a time. A key
+    that is written with escapes may be taken for another one."""
+    known = _known_keys(schema)
+    hit = np.zeros(len(values), bool)
+    offsets = np.frombuffer(values.buffers()[1], np.int32)[values.offset :][: len(values) + 1]
+    data = np.frombuffer(values.buffers()[2], np.uint8)
+    start = 0
+    while start < len(values):
+        behind = int(np.searchsorted(offsets, offsets[start] + SCAN_BYTES, side="right")) - 1
+        end = min(max(behind, start + 1), len(values))
+        keys, hashes = _keys(data[offsets[start] : offsets[end]])
+        odd = keys[~np.isin(hashes, known)] + offsets[start]
+        hit[np.searchsorted(offsets, odd, side="right") - 1] = True
+        start = end
     return hit
 
 
-def _unknown_children(struct: pa.StructArray, known: pa.StructType) -> np.ndarray:
-    names = {field.name for field in known}
-    hit = np.zeros(len(struct), bool)
-    for name, child in children(struct).items():
-        if name not in names:
-            hit |= np.asarray(child.is_valid())
-    return hit
+def _keys(text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the keys in bytes of JSON (uint8) begin, and their hashes (uint64)."""
+    colons = np.flatnonzero(text == _COLON)
+    colons = colons[colons > 1]
+    closing = colons - 1 - (text[colons - 1] == _SPACE)
+    quotes = np.flatnonzero(text == _QUOTE)
+    quotes = quotes[(quotes == 0) | (text[quotes - 1] != _BACKSLASH)]
+    at = np.searchsorted(quotes, closing)
+    is_key = (at > 0) & (quotes[np.minimum(at, len(quotes) - 1)] == closing) if len(quotes) else []
+    at = at[np.asarray(is_key, bool)]
+    first, behind = quotes[at - 1] + 1, quotes[at]
+    powers = _powers(_BASE, len(text))
+    sums = np.append(np.uint64(0), np.cumsum((text + np.uint64(1)) * powers, dtype=np.uint64))
+    inverse = _powers(_BASE_INVERSE, len(text) + 1)
+    return first, (sums[behind] - sums[first]) * inverse[first]
+
+
+def _powers(base: np.uint64, count: int) -> np.ndarray:
+    factors = np.full(count, base)
+    factors[:1] = 1
+    return np.asarray(np.cumprod(factors, dtype=np.uint64))
+
+
+@functools.lru_cache(maxsize=64)
+def _known_keys(schema: pa.Schema) -> np.ndarray:
+    """Hashes (uint64) of all keys of a schema, on every level."""
+    quoted = b"".join(b'"%s":' % name.encode() for name in _names(schema))
+    return np.unique(_keys(np.frombuffer(b"{" + quoted, np.uint8))[1])
+
+
+def _names(fields: Iterable[pa.Field]) -> Iterator[str]:
+    for field in fields:
+        yield field.name
+        kind = field.type.value_type if pa.types.is_list(field.type) else field.type
+        if pa.types.is_struct(kind):
+            yield from _names(kind)
 
 
 def _cut(values: pa.Array, schema: pa.Schema) -> tuple[pa.Table | None, np.ndarray]:

@@ -27,7 +27,8 @@ from transforms.model.uploads import HEAD, Uploads, message_ids, normal_device_n
 
 EXTRA = BIT["EXTRA_FIELDS"]
 _CUT_OFF = re.compile(r"[\w.+\\-]*\s*")
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+"""A string, which may lack its end, or a bracket: each byte is looked at once."""
 
 
 class Refused(Exception):
@@ -62,13 +63,33 @@ def nesting(text: bytes) -> int:
     return deepest
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise Refused("DUPLICATE_KEY", f"key {twice[:64]!r} stands twice in one object")
-    return result
+class _Objects:
+    """Builds the objects of one message: no key twice in one of them, and no more than `limit`
+    different keys in all of them together, of which each may become a column."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._keys: set[str] = set()
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            twice = _first_twice([key for key, _ in pairs])
+            raise Refused("DUPLICATE_KEY", f"key {twice[:64]!r} stands twice in one object")
+        self._keys |= result.keys()
+        if len(self._keys) > self._limit:
+            raise Refused("TOO_MANY_KEYS", f"more different keys than max_keys {self._limit}")
+        return result
+
+
+def _first_twice(keys: list[str]) -> str:
+    """The first key that equals one before it; "" where none does."""
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            return key
+        seen.add(key)
+    return ""
 
 
 def _no_constant(text: str) -> Any:
@@ -97,7 +118,10 @@ def strict_json(value: bytes, bounds: Bounds) -> dict[str, Any]:
         )
     try:
         parsed = json.loads(
-            text, object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_integer
+            text,
+            object_pairs_hook=_Objects(bounds.max_keys),
+            parse_constant=_no_constant,
+            parse_int=_integer,
         )
     except json.JSONDecodeError as error:
         cut = text.lstrip().startswith("{") and error.msg != "Extra data"

@@ -14,6 +14,7 @@ class Bounds(_Section):
 
     max_message_bytes: PositiveInt = 262_144
     max_nesting: PositiveInt = 16
+    max_keys: PositiveInt = 1000
     max_samples: PositiveInt = 600
     max_dead_letter_bytes: PositiveInt = 4 * 1024 * 1024
     max_device_no_length: PositiveInt = 64
