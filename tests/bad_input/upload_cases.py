@@ -139,8 +139,8 @@ def add_sizes(corpus: Corpus) -> None:
     corpus.dead("size_deep", b"[" * 300_000, "OVERSIZE")
     corpus.dead("size_not_utf8", b"\xff" * 300_000, "OVERSIZE")
     corpus.fact("long_key", made(**{"k" * 100_000: 1}), flags="EXTRA_FIELDS")
-    corpus.fact("many_keys", made(**{f"k{i}": i for i in range(10_000)}), flags="EXTRA_FIELDS")
-    corpus.fact("many_keys_in_d", made(d={f"k{i}": i for i in range(10_000)}), flags="EXTRA_FIELDS")
+    corpus.dead("many_keys", made(**{f"k{i}": i for i in range(10_000)}), "TOO_MANY_KEYS")
+    corpus.dead("many_keys_in_d", made(d={f"k{i}": i for i in range(10_000)}), "TOO_MANY_KEYS")
     corpus.fact("long_unknown_array", made(q=[0] * 100_000), flags="EXTRA_FIELDS")
     corpus.fact("long_codes", made(d={"dtc": ["P0001"] * 20_000}))
     corpus.fact("long_burst", made("kinematic", data=[{"ts": DEVICE_TIME, "vx": [0.1] * 50_000}]),

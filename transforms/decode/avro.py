@@ -174,18 +174,37 @@ def decode_slowly(bodies: Bodies, writer_json: str) -> Decoded:
                 record: Any = fastavro.schemaless_reader(
                     io.BytesIO(body), _parsed(writer_json), _parsed(json.dumps(reader))
                 )
+                record["extras"] = sorted(record.get("extras", {}).items())
             except Exception as error:  # what the schemas cannot resolve
                 reason = f"{type(error).__name__}: {error}"
             else:
-                record["extras"] = sorted(record.get("extras", {}).items())
                 kept.append(row)
                 records.append(record)
         if reason is not None:
             refusals.append(Refusal(row, "BAD_AVRO", f"schema id {bodies.schema_id}: {reason}"))
-    if not kept:
-        return [], refusals
     wanted = pa.struct([pa.field(f["name"], arrow_type(f["type"])) for f in reader["fields"]])
-    return [(np.array(kept), pa.array(records, wanted))], refusals
+    done, misfits = _as_structs(kept, records, wanted)
+    refusals += [
+        Refusal(row, "BAD_AVRO", f"schema id {bodies.schema_id}: {reason}")
+        for row, reason in misfits
+    ]
+    return done, refusals
+
+
+def _as_structs(
+    rows: list[int], records: list[dict[str, Any]], wanted: pa.StructType
+) -> tuple[list[tuple[np.ndarray, pa.StructArray]], list[tuple[int, str]]]:
+    """Records as struct arrays with their rows, and rows of records that hold other values than
+    `wanted` has room for, with the reason."""
+    if not rows:
+        return [], []
+    try:
+        return [(np.array(rows), pa.array(records, wanted))], []
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        if len(rows) == 1:
+            return [], [(rows[0], f"{type(error).__name__}: {error}")]
+    parts = [_as_structs([row], [one], wanted) for row, one in zip(rows, records, strict=True)]
+    return [good for part, _ in parts for good in part], [bad for _, part in parts for bad in part]
 
 
 @functools.lru_cache(maxsize=256)
@@ -226,6 +245,8 @@ def decode_bodies(bodies: Bodies, writer_json: str) -> Decoded:
 
 def message_type_of(writer: dict[str, Any]) -> str | None:
     """`gps` for a record MessageGps or VehicleGps; None for any other record."""
+    if not isinstance(writer, dict) or writer.get("type") != "record":
+        return None
     name = str(writer.get("name", "")).rpartition(".")[2].lower()
     for prefix in ("message", "vehicle"):
         if name.startswith(prefix) and name[len(prefix) :] in MESSAGE_TYPES:

@@ -14,6 +14,7 @@ from fastavro.types import Schema
 
 from transforms.decode import avro
 from transforms.decode.decoder import Decoder, Part, avro_uploads, finish
+from transforms.decode.writer_schemas import unfit
 from transforms.model import raw_messages
 from transforms.model.dead_letters import Outcome, Refusal, dead_letters
 from transforms.model.uploads import Uploads
@@ -79,6 +80,10 @@ def decode_block(block: ContainerBlock, decoder: Decoder) -> Outcome[list[Upload
     limit = decoder.bounds.max_dead_letter_bytes
     if message_type is None:
         refusal = Refusal(0, "UNKNOWN_TYPE", f"record {record.get('name')} is no message")
+        return Outcome([], dead_letters(_placed(block, [block.data]), [refusal], "DECODE", limit))
+    reason = unfit(writer)
+    if reason is not None:
+        refusal = Refusal(0, "BAD_AVRO", reason)
         return Outcome([], dead_letters(_placed(block, [block.data]), [refusal], "DECODE", limit))
     items = _native(block)
     if items is not None:

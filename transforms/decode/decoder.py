@@ -18,6 +18,7 @@ from transforms.decode import avro
 from transforms.decode.csa_text import decode_frames
 from transforms.decode.repair import Repaired, assemble, repair_lines
 from transforms.decode.sts_json import decode_json
+from transforms.decode.writer_schemas import unfit
 from transforms.model.dead_letters import Outcome, Refusal, dead_letters
 from transforms.model.known_terminals import KnownTerminals
 from transforms.model.quality_flags import BIT
@@ -153,6 +154,11 @@ def _avro(
             text = f"schema id {bodies.schema_id} {reason}"
             refusals += [Refusal(row, kind, text) for row in bodies.rows.tolist()]
             continue
+        misfit = unfit(writer)
+        if misfit is not None:
+            text = f"schema id {bodies.schema_id}: {misfit}"
+            refusals += [Refusal(row, "BAD_AVRO", text) for row in bodies.rows.tolist()]
+            continue
         done, bad = avro.decode_bodies(bodies, json.dumps(writer))
         refusals += bad
         for good, items in done:
@@ -169,7 +175,36 @@ def avro_uploads(
     message_type: str,
     decoder: Decoder,
 ) -> tuple[list[Part], list[Refusal]]:
-    """Uploads of decoded records that stand in `rows` of the raw batch; others are refused."""
+    """Uploads of decoded records that stand in `rows` of the raw batch; others are refused.
+
+    The writer's types may be any. What cannot be brought into ours is looked for by cutting, so
+    that it takes none of its neighbours with it."""
+    try:
+        return _resolved(rows, items, raw, message_type, decoder)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a foreign schema led the casts into
+        if len(rows) == 1:
+            text = f"{type(error).__name__}: {error}"
+            return [], [Refusal(int(rows[0]), "BAD_AVRO", text)]
+    parts: list[Part] = []
+    refusals: list[Refusal] = []
+    step = -(-len(rows) // avro.CUTS)
+    for start in range(0, len(rows), step):
+        cut = items.slice(start, step)
+        good, bad = avro_uploads(rows[start : start + step], cut, raw, message_type, decoder)
+        parts += good
+        refusals += bad
+    return parts, refusals
+
+
+def _resolved(
+    rows: np.ndarray,
+    items: pa.StructArray,
+    raw: pa.RecordBatch,
+    message_type: str,
+    decoder: Decoder,
+) -> tuple[list[Part], list[Refusal]]:
     lacking = avro.incomplete(items, message_type, decoder.bounds)
     refusals = [Refusal(int(rows[at]), kind, text) for at, (kind, text) in sorted(lacking.items())]
     kept = np.delete(np.arange(len(rows)), list(lacking))

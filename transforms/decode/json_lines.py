@@ -121,7 +121,7 @@ def _locate(values: pa.Array, schema: pa.Schema) -> np.ndarray:
             found[lines[start - 1]] = True
     if hits == HITS and hits * 4 > start:
         found[lines[start:]] = True
-    return found
+    return np.asarray(found)
 
 
 HITS = 64
