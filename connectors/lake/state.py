@@ -24,8 +24,8 @@ from transforms.facts.vehicle_minutes import PARTIALS
 from transforms.model.arrow_numpy import single
 from transforms.terminal_rules.upload_summary import SCHEMA as REGISTER
 from transforms.terminal_rules.upload_summary import bucket_of
-from transforms.terminal_rules.verdicts import REGISTERED
 from transforms.terminal_rules.verdicts import SCHEMA as VERDICTS
+from transforms.terminal_rules.verdicts import SUMMARIES
 
 BUCKETS = 4096
 """Part of the lake's format: register rows are stored by bucket of terminals."""
@@ -66,7 +66,7 @@ class State:
 
     def read_register(self, names: Iterable[str], first: int, last: int) -> pa.Table:
         """Register rows (`REGISTERED`) of buckets `first` to `last` - 1 of archive objects."""
-        tables = [REGISTERED.empty_table()]
+        tables = [SUMMARIES.empty_table()]
         for name in names:
             rows = _read(self.folder, f"register/{name}.arrow")
             if rows is None or not rows.num_rows:
@@ -76,7 +76,7 @@ class State:
                 copied = rows.take(pa.array(np.arange(start, end)))  # lets go of the mapped file
                 objects = pa.repeat(name, copied.num_rows)
                 columns = [objects, *copied.columns[1:]]
-                tables.append(pa.Table.from_arrays(columns, schema=REGISTERED))
+                tables.append(pa.Table.from_arrays(columns, schema=SUMMARIES))
         return pa.concat_tables(tables)
 
     def verdicts(self, name: str) -> pa.RecordBatch:

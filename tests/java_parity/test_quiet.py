@@ -16,7 +16,7 @@ from transforms.bindings.bindings import Bindings
 from transforms.live.first_verdict import QUIET, SUSPECT, TOLD
 from transforms.model.thresholds import Rules
 from transforms.terminal_rules.clock import DEVICE, FALLBACK, Times, judge_clocks
-from transforms.terminal_rules.verdicts import REGISTERED, SCHEMA, judge
+from transforms.terminal_rules.verdicts import SCHEMA, SUMMARIES, judge
 
 KEEP_MS = 3_600_000
 START_MS = 1_705_244_400_000
@@ -81,7 +81,7 @@ def ask(model, now_ms, device_no, upload):
 def verdicts(uploads, device_no, bindings):
     """What the rules say of each line: `SCHEMA` without its place."""
     rows = [upload.register_row(device_no) for upload in uploads]
-    table = pa.Table.from_pylist(rows, schema=REGISTERED)
+    table = pa.Table.from_pylist(rows, schema=SUMMARIES)
     said = judge(table, bindings.vehicle_at, RULES).to_pylist()
     silent = {
         upload.line: (True, True, 0, DEVICE, upload.received_ms, 0, None) for upload in uploads

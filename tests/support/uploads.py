@@ -31,7 +31,7 @@ from transforms.model.known_terminals import KnownTerminals
 from transforms.model.thresholds import Rules
 from transforms.model.uploads import Uploads, concat_uploads
 from transforms.terminal_rules.upload_summary import summarize
-from transforms.terminal_rules.verdicts import REGISTERED, judge
+from transforms.terminal_rules.verdicts import SUMMARIES, judge
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 NOON = 1_705_287_600_000
@@ -272,9 +272,9 @@ def run(
             facts.dropped += int(prepared.dropped.sum())
             enrolled = pa.Table.from_batches([summarize(prepared.uploads)])
             names = pa.array([name] * enrolled.num_rows, pa.string())
-            register.append(enrolled.add_column(0, REGISTERED.field("object"), names))
+            register.append(enrolled.add_column(0, SUMMARIES.field("object"), names))
             waiting.append((name, prepared))
-    registered = pa.concat_tables([REGISTERED.empty_table(), *register])
+    registered = pa.concat_tables([SUMMARIES.empty_table(), *register])
     verdicts = judge(registered, snapshot.vehicle_at, rules)
     facts.verdicts = rows_of(verdicts)
     facts.duplicates = sum(not verdict["counts"] for verdict in facts.verdicts)

@@ -49,7 +49,7 @@ from transforms.model.known_terminals import KnownTerminals
 from transforms.model.thresholds import Bounds, Rules
 from transforms.model.uploads import message_ids
 from transforms.terminal_rules.upload_summary import summarize
-from transforms.terminal_rules.verdicts import REGISTERED, judge
+from transforms.terminal_rules.verdicts import SUMMARIES, judge
 
 settings.register_profile(
     "bounded", deadline=None, max_examples=60, derandomize=True, database=None,
@@ -260,14 +260,14 @@ def fleet(seed):
 
 def register_of(messages, names):
     """Register rows, the messages dealt out to objects."""
-    tables = [REGISTERED.empty_table()]
+    tables = [SUMMARIES.empty_table()]
     for name in sorted(set(names)):
         chosen = [m for m, own in zip(messages, names, strict=True) if own == name]
         for part in decode(raw_batch(chosen, name, topic="messages"), Decoder()).good:
             rows = pa.Table.from_batches([summarize(prepare(part, Rules()).uploads)])
             tables.append(
                 rows.add_column(
-                    0, REGISTERED.field("object"), pa.array([name] * len(rows), pa.string())
+                    0, SUMMARIES.field("object"), pa.array([name] * len(rows), pa.string())
                 )
             )
     return pa.concat_tables(tables)

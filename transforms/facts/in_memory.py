@@ -1,4 +1,4 @@
-"""The whole core on batches in memory: what a bounded set of raw messages comes to.
+"""The whole core in memory: raw messages to facts.
 
 The jobs run the same steps with a spool and a lake between them; tests, notebooks and benchmarks
 call this.
@@ -22,14 +22,15 @@ from transforms.model.dead_letters import DEAD_SCHEMA
 from transforms.model.thresholds import Rules
 from transforms.model.uploads import concat_uploads
 from transforms.terminal_rules.upload_summary import summarize
-from transforms.terminal_rules.verdicts import REGISTERED, judge
+from transforms.terminal_rules.verdicts import SUMMARIES, judge
 
 MINUTES = record_schema("vehicle_minute")
 
 
 @dataclass
 class Facts:
-    """Telemetry batches by message type, vehicle minutes, dead letters; counts of uploads."""
+    """Telemetry batches by message type, vehicle minutes and dead letters; `good` and `duplicate`
+    count uploads."""
 
     telemetry: dict[str, list[pa.RecordBatch]] = field(default_factory=lambda: defaultdict(list))
     minutes: pa.Table = field(default_factory=MINUTES.empty_table)
@@ -43,10 +44,10 @@ def facts(
 ) -> Facts:
     """Decode, judge and settle all of `raws` (schema `transforms.model.raw_messages.SCHEMA`).
 
-    Batches of one object must follow one another; everything is held in memory.
+    Each batch is of one object, and batches of the same object must follow one another.
     """
     waiting: list[tuple[str, Prepared]] = []
-    registered, dead = [], [DEAD_SCHEMA.empty_table()]
+    summaries, dead = [], [DEAD_SCHEMA.empty_table()]
     for raw in raws:
         outcome = decode(raw, decoder)
         dead.append(pa.Table.from_batches([outcome.dead]))
@@ -58,11 +59,9 @@ def facts(
             name = raw.column("object")[0].as_py() or ""
             rows = summarize(prepared.uploads)
             objects = pa.repeat(pa.scalar(name), rows.num_rows)
-            registered.append(
-                pa.RecordBatch.from_arrays([objects, *rows.columns], schema=REGISTERED)
-            )
+            summaries.append(pa.RecordBatch.from_arrays([objects, *rows.columns], schema=SUMMARIES))
             waiting.append((name, prepared))
-    verdicts = judge(pa.Table.from_batches(registered, REGISTERED), bindings.vehicle_at, rules)
+    verdicts = judge(pa.Table.from_batches(summaries, SUMMARIES), bindings.vehicle_at, rules)
     by_object = _by_object(verdicts)
     result = Facts(dead=pa.concat_tables(dead))
     partials = [PARTIALS.empty_table()]

@@ -22,8 +22,8 @@ from transforms.model.thresholds import Rules
 from transforms.model.uploads import Uploads
 from transforms.terminal_rules.clock import DEVICE, FALLBACK, Times, judge_clocks
 from transforms.terminal_rules.upload_summary import summarize
-from transforms.terminal_rules.verdicts import REGISTERED as JUDGED
 from transforms.terminal_rules.verdicts import SCHEMA as VERDICTS
+from transforms.terminal_rules.verdicts import SUMMARIES as JUDGED
 from transforms.terminal_rules.verdicts import judge
 
 PACKED = np.dtype(

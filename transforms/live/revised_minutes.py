@@ -23,8 +23,8 @@ from transforms.model.quality_flags import BIT
 from transforms.model.raw_messages import SCHEMA as RAW
 from transforms.model.thresholds import Rules
 from transforms.terminal_rules.clock import FALLBACK
-from transforms.terminal_rules.verdicts import REGISTERED as JUDGED
 from transforms.terminal_rules.verdicts import SCHEMA as VERDICTS
+from transforms.terminal_rules.verdicts import SUMMARIES as JUDGED
 from transforms.terminal_rules.verdicts import judge
 
 DOSSIER = pa.schema([*REGISTERED, pa.field("version", pa.int64(), nullable=False)])

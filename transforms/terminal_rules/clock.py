@@ -1,4 +1,5 @@
-"""Stage 5, clock: which terminals' clocks are believed, and by how much the others are off."""
+"""Stage 5, clock: which uploads have a good clock, and by how much other clocks are off
+(M05-M08)."""
 
 from __future__ import annotations
 
@@ -20,10 +21,11 @@ DEVICE, CORRECTED, FALLBACK = range(3)
 
 @dataclass(frozen=True)
 class Times:
-    """What the clock rules look at, shape (uploads,), in received order within each terminal.
+    """What the clock rules need: int64 of shape (uploads,), one terminal after another, in received
+    order within each; times in epoch ms.
 
-    `latest_ms` is NO_TIME and `boot_count`, `uptime_s` are -1 where unknown.
-    """
+    `latest_ms` is the greatest device time. It is NO_TIME, and `boot_count`, `uptime_s` are -1
+    where unknown."""
 
     terminal: np.ndarray
     received_ms: np.ndarray
@@ -34,7 +36,8 @@ class Times:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Per upload: event_time = device_time - `offset_ms`, or the receive time for FALLBACK."""
+    """Arrays of shape (uploads,): event time = device time - `offset_ms` (int64), or the receive
+    time where `source` (int8, an index into `SOURCES`) is FALLBACK; `flags` are int64 bits."""
 
     offset_ms: np.ndarray
     source: np.ndarray
@@ -42,7 +45,7 @@ class Verdict:
 
 
 def judge_clocks(times: Times, rules: Clock) -> Verdict:
-    """The clock rules of docs/rules.md, first match wins."""
+    """The clock rules of docs/rules.md, section 4; the first that applies decides."""
     count = len(times.terminal)
     offset = np.zeros(count, np.int64)
     source = np.full(count, DEVICE, np.int8)
@@ -92,18 +95,20 @@ def judge_clocks(times: Times, rules: Clock) -> Verdict:
 
 
 def _epoch_of(latest: np.ndarray, rules: Clock) -> np.ndarray:
-    """The epoch a clock was reset to shortly before, -1 for none; int64 of shape (uploads,)."""
-    found = np.full(len(latest), -1, np.int64)
+    """int64 of shape (uploads,): the epoch (ms) to which the clock was reset shortly before, -1 for
+    none."""
+    epoch_ms = np.full(len(latest), -1, np.int64)
     for epoch in EPOCHS_MS:
         near = (latest >= epoch - DAY_MS) & (latest < epoch + int(rules.epoch_days * DAY_MS))
-        found[near] = epoch
-    return found
+        epoch_ms[near] = epoch
+    return epoch_ms
 
 
 def _unroll_weeks(
     latest: np.ndarray, received: np.ndarray, rules: Clock
 ) -> tuple[np.ndarray, np.ndarray]:
-    """After adding the most 1024-week turns that do not pass the receive time: ms late, turns."""
+    """How many turns of 1024 weeks can be added without passing the receive time, and how late (ms)
+    the upload then is; returned as (late, turns)."""
     room = received + int(rules.future_tolerance_s * 1000) - latest
     turns = room // ROLLOVER_MS
     return received - (latest + turns * ROLLOVER_MS), turns
@@ -122,7 +127,8 @@ def _runs(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _zones(
     times: Times, latest: np.ndarray, difference: np.ndarray, rules: Clock
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Half-hour steps each upload seems off by (0: none), and whether a long run agrees (M08)."""
+    """By how many half hours each upload's clock seems to be off (0: none), and whether enough
+    uploads in a row agree (M08)."""
     steps = np.rint(difference / ZONE_STEP_MS).astype(np.int64)
     close = np.abs(difference - steps * ZONE_STEP_MS) <= int(rules.zone_tolerance_s * 1000)
     steps = np.where(close & (np.abs(steps) <= rules.zone_steps), steps, 0)
@@ -139,10 +145,11 @@ def _zones(
 def _stable_runs(
     terminal: np.ndarray, near: np.ndarray, difference: np.ndarray, rules: Clock
 ) -> list[tuple[np.ndarray, int]]:
-    """Runs of uploads that are ahead by the same amount (M06): members and lower median."""
-    found: list[tuple[np.ndarray, int]] = []
+    """Runs of uploads whose clocks are ahead by the same amount (M06): the row numbers of each, and
+    the lower median (ms)."""
+    runs: list[tuple[np.ndarray, int]] = []
     if not near.any():
-        return found
+        return runs
     spread = rules.stable_spread_s * 1000
     starts, lengths = _runs(terminal, near)
     for start, length in zip(starts, lengths, strict=True):
@@ -159,10 +166,10 @@ def _stable_runs(
             if here - begin >= rules.stable_uploads:
                 members = np.arange(begin, here)
                 ordered = np.sort(difference[members])
-                found.append((members, int(ordered[(len(ordered) - 1) // 2])))
+                runs.append((members, int(ordered[(len(ordered) - 1) // 2])))
             if inside:
                 begin, low, high = here, difference[here], difference[here]
-    return found
+    return runs
 
 
 def _date_by_boot(
@@ -175,7 +182,8 @@ def _date_by_boot(
     source: np.ndarray,
     rules: Clock,
 ) -> None:
-    """M05: date epoch uploads by another upload of the same boot that knew the time and uptime."""
+    """M05: date uploads with a reset clock by another upload of the same boot that has a good clock
+    and an uptime. Sets `offset` and `source`."""
     wanted = np.flatnonzero(epoch & (times.boot_count >= 0))
     if not len(wanted):
         return

@@ -11,8 +11,9 @@ from transforms.model.quality_flags import BIT
 
 @dataclass(frozen=True)
 class Ruling:
-    """Over register rows, shape (uploads,): `counts` (good in the ledger, feeds the minutes),
-    `shows` (its rows stand in the telemetry table), flag bits, and the row that counts."""
+    """Arrays of shape (uploads,): `counts` (bool: good in the ledger, feeds the minutes), `shows`
+    (bool: its rows stand in the telemetry table), `flags` (int64 bits), and `original` (int64: the
+    index of the upload with the same message_id that counts)."""
 
     counts: np.ndarray
     shows: np.ndarray
@@ -23,17 +24,18 @@ class Ruling:
 def rule_duplicates(
     message: np.ndarray,
     received_ms: np.ndarray,
-    place: np.ndarray,
+    source_rank: np.ndarray,
     filled: np.ndarray,
     content: np.ndarray,
 ) -> Ruling:
-    """Rule on uploads given message codes (equal for equal ids) and a unique rank of their place.
+    """Rule on uploads, all arrays of shape (uploads,): `message` codes are equal for equal ids,
+    `source_rank` is unique (the order of object and line), `filled` counts fields that are not
+    null, `content` is a hash of the values.
 
-    M01: the first by (received_ms, place) counts. M02: where contents differ, all are DUP_DIFF
-    and the one with most filled fields is shown (ties: the first).
-    """
+    M01: the first by (received_ms, source_rank) counts. M02: where contents differ, all are
+    DUP_DIFF and the one with most filled fields is shown (ties: the first)."""
     count = len(message)
-    order = np.lexsort((place, received_ms, message))
+    order = np.lexsort((source_rank, received_ms, message))
     groups = message[order]
     first = np.ones(count, bool)
     first[1:] = groups[1:] != groups[:-1]

@@ -1,6 +1,7 @@
-"""Stage 6, a terminal's history: odometer resets, reboot loops, ignition chatter (M14, M24, M25).
+"""Stage 6, reports: odometer resets, reboot loops, ignition chatter (M14, M24, M25).
 
-All functions take one terminal's uploads after another, in event-time order within each.
+All functions take reports of one terminal after another, in event-time order within each;
+`terminal` and `vehicle` are codes, equal for the same terminal or vehicle.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from transforms.model.thresholds import Terminal
 def odometer_resets(
     terminal: np.ndarray, vehicle: np.ndarray, odometer_m: np.ndarray
 ) -> np.ndarray:
-    """bool of shape (logs,): below the previous odometer of the same terminal and vehicle."""
+    """bool of shape (logs,): the odometer is below the previous one of the same terminal and
+    vehicle."""
     reset = np.zeros(len(terminal), bool)
     same = (terminal[1:] == terminal[:-1]) & (vehicle[1:] == vehicle[:-1])
     reset[1:] = same & (odometer_m[1:] < odometer_m[:-1])
@@ -21,7 +23,8 @@ def odometer_resets(
 
 
 def reboot_loops(terminal: np.ndarray, event_ms: np.ndarray, rules: Terminal) -> np.ndarray:
-    """bool of shape (boots,): one of `reboot_count` or more boots within the window."""
+    """bool of shape (boots,): the boot is one of `reboot_count` or more within
+    `reboot_window_s`."""
     looping = np.zeros(len(terminal), bool)
     span = rules.reboot_count - 1
     if len(terminal) <= span:
@@ -36,7 +39,8 @@ def reboot_loops(terminal: np.ndarray, event_ms: np.ndarray, rules: Terminal) ->
 def ignition_chatter(
     terminal: np.ndarray, event_ms: np.ndarray, on: np.ndarray, rules: Terminal
 ) -> tuple[np.ndarray, np.ndarray]:
-    """bool of shape (logs,): chatter, and the ignition state that counts."""
+    """Both bool of shape (logs,): whether the reported state is chatter, and the ignition state
+    that counts. `on` is what was reported, `event_ms` epoch ms."""
     counted = on.copy()
     chatter = np.zeros(len(on), bool)
     if len(on) < 3:

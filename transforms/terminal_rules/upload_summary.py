@@ -1,6 +1,6 @@
-"""The register: one small row an upload, all that rules across uploads need to know.
+"""Upload summaries: one small row an upload, with all that rules across uploads need.
 
-It outlives the run in the lake, so that a later run over other objects judges with the same
+The lake keeps them (`_state/register`), so that a later run over other objects judges with the same
 knowledge as one run over everything.
 """
 
@@ -34,18 +34,20 @@ SCHEMA = pa.schema(
         pa.field("ignition_on", pa.bool_()),
     ]
 )
-"""`latest_ms`: greatest device time, NO_TIME without any; `filled`: fields that are not null;
-`content`: a hash of all decoded values but the receive time."""
+"""`message_type`: an index into `MESSAGE_TYPES`; `received_ms`: receive time, epoch ms;
+`latest_ms`: greatest device time, epoch ms, NO_TIME without any; `filled`: how many fields are not
+null; `content`: a hash of all decoded values but the receive time."""
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 def summarize(uploads: Uploads) -> pa.RecordBatch:
-    """Register rows of decoded, unrolled and assessed uploads, in the order of the head."""
+    """Upload summaries (`SCHEMA`) of decoded, unrolled and assessed uploads, one a head row, in the
+    order of the head."""
     head, rows, starts = uploads.head, uploads.rows, uploads.starts
     count = len(uploads)
     filled, content = _fingerprint(uploads)
-    single = uploads.message_type == "log"
+    is_log = uploads.message_type == "log"
     first = pa.array(starts[:-1])
     columns = {
         "device_no": head.column("device_no"),
@@ -63,17 +65,18 @@ def summarize(uploads: Uploads) -> pa.RecordBatch:
         "filled": pa.array(filled),
         "content": pa.array(content),
         "odometer_m": rows.column("odometer_m").take(first)
-        if single
+        if is_log
         else pa.nulls(count, pa.int64()),
         "ignition_on": rows.column("ignition_on").take(first)
-        if single
+        if is_log
         else pa.nulls(count, pa.bool_()),
     }
     return pa.RecordBatch.from_arrays([columns[n] for n in SCHEMA.names], schema=SCHEMA)
 
 
 def bucket_of(device_no: pa.Array, buckets: int) -> np.ndarray:
-    """int64 of shape (rows,): which bucket of terminals; the same in every run and process."""
+    """int64 of shape (rows,): the bucket of each terminal, 0 to `buckets` - 1; the same in every
+    run and process."""
     encoded = device_no.dictionary_encode()
     codes = [zlib.crc32(text.encode()) % buckets for text in encoded.dictionary.to_pylist()]
     return np.asarray(np.array(codes, np.int64)[np.asarray(encoded.indices)])
