@@ -9,16 +9,12 @@ class DependencyFailed(Exception):
 
 
 class BadSettings(ValueError):
-    """A setting that cannot be meant or followed: names it, its value and what to do."""
+    """What somebody set or asked for cannot be followed: names it, its value and what to do."""
 
 
 class MissingSecret(BadSettings):
     """A secret reference that leads nowhere: names the reference and what to do."""
 
 
-class BadConfig(Exception):
-    """A setting that is not understood: names file, key, value and what was expected."""
-
-
-class BadArguments(Exception):
-    """An argument that cannot be meant: names it, its value and what to do."""
+class BadArguments(BadSettings):
+    """An argument of a command that cannot be followed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -14,21 +14,21 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    create_model,
     field_validator,
 )
 
-from connectors.archive.settings import ArchiveSettings
-from connectors.errors import BadConfig
+from connectors.errors import BadSettings
 from connectors.kafka.settings import KafkaSettings, TopicSettings
-from connectors.lake.settings import LakeSettings
 from connectors.operations_db.settings import DatabaseSettings
 from connectors.retries import DeliverySettings
 from connectors.schema_registry.settings import RegistrySettings
-from connectors.sinks.bigquery.settings import BigQuerySettings
-from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
-from connectors.sinks.vehicle_state.settings import StateSettings
+from connectors.sinks.catalogue import CATALOGUE
 from connectors.storage.settings import S3Settings
 from transforms.model.thresholds import Rules
+
+SINKS = tuple(CATALOGUE)
+Settings = TypeVar("Settings", bound=DeliverySettings)
 
 
 class S3Config(BaseModel):
@@ -74,24 +74,33 @@ class StreamConfig(BaseModel):
     transaction_timeout_s: PositiveFloat = 900
 
 
-class SinksConfig(BaseModel):
-    """The stores facts go to; one that is null is not written to."""
+class Stores(BaseModel):
+    """The stores facts go to, a field for each of CATALOGUE; one that is null is not written to."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    archive: ArchiveSettings | None = None
-    lake: LakeSettings | None = None
-    bigquery: BigQuerySettings | None = None
-    elasticsearch: ElasticsearchSettings | None = None
-    state: StateSettings | None = None
-
     def configured(self) -> dict[str, DeliverySettings]:
         """Settings of the stores that are written to, by name."""
-        given = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: settings for name, settings in given.items() if settings is not None}
+        fields = {name: getattr(self, name) for name in SINKS}
+        return {name: settings for name, settings in fields.items() if settings is not None}
+
+    def settings_of(self, kind: type[Settings]) -> Settings | None:
+        """Settings of the store whose settings are of this class; None where it is not set."""
+        stores = self.configured().values()
+        return next((settings for settings in stores if isinstance(settings, kind)), None)
 
 
-SINKS = tuple(SinksConfig.model_fields)
+# The fields are made at run time, which a type checker does not see: it has `settings_of`.
+if TYPE_CHECKING:
+    SinksConfig = Stores
+else:
+    SinksConfig = create_model(
+        "SinksConfig",
+        __base__=Stores,
+        __doc__=Stores.__doc__,
+        __module__=__name__,
+        **{name: (entry.settings | None, None) for name, entry in CATALOGUE.items()},
+    )
 
 
 class Config(BaseModel):
@@ -124,19 +133,19 @@ class Config(BaseModel):
 
 
 def load_config(path: str | None) -> Config:
-    """Settings from a YAML file; defaults without one. Raises BadConfig."""
+    """Settings from a YAML file; defaults without one. Raises BadSettings."""
     if path is None:
         return Config()
     try:
         given: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadConfig(f"{path}: {error.strerror}") from None
+        raise BadSettings(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path}: not YAML: {error}") from None
+        raise BadSettings(f"{path}: not YAML: {error}") from None
     if given is None:
         return Config()
     if not isinstance(given, dict):
-        raise BadConfig(f"{path}: expected keys and values, found a {type(given).__name__}")
+        raise BadSettings(f"{path}: expected keys and values, found a {type(given).__name__}")
     try:
         return Config(**given)
     except ValidationError as error:
@@ -144,6 +153,6 @@ def load_config(path: str | None) -> Config:
         for problem in error.errors():
             key = ".".join(str(part) for part in problem["loc"])
             lines.append(f"{path}: {key}: {problem['msg']} (given {problem['input']!r})")
-        raise BadConfig("\n".join(lines)) from None
+        raise BadSettings("\n".join(lines)) from None
     except TypeError as error:
-        raise BadConfig(f"{path}: keys must be texts: {error}") from None
+        raise BadSettings(f"{path}: keys must be texts: {error}") from None

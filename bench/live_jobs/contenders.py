@@ -22,7 +22,7 @@ from connectors.errors import DependencyFailed
 from connectors.schema_registry.lookup import ids
 from runners.artefacts.fetch import default_cache, kept, maven_jars
 from runners.config import Config, StreamConfig
-from runners.flink.client import client, told
+from runners.flink.client import client, end_of_output
 from runners.flink.environment import flink_python
 from runners.flink.live_job import LiveJob
 from runners.flink.rest import Cluster
@@ -233,7 +233,7 @@ def _options(bench: Bench, name: str, parallelism: int) -> dict[str, str]:
 @contextmanager
 def _submitted(bench: Bench, plan: dict[str, Any]) -> Iterator[str]:
     with client(bench.config.flink.url) as flink:
-        place = flink.place / "told.json"
+        place = flink.folder / "told.json"
         place.write_text(json.dumps(plan))
         parallelism = plan["options"]["parallelism.default"]
         command = flink.command(
@@ -246,7 +246,7 @@ def _submitted(bench: Bench, plan: dict[str, Any]) -> Iterator[str]:
         said = done.stdout + done.stderr
     found = re.search(r"JobID (\w{32})", said)
     if found is None:
-        raise DependencyFailed(f"Flink did not take it:\n{told(said.splitlines(), 30)}")
+        raise DependencyFailed(f"Flink did not take it:\n{end_of_output(said.splitlines(), 30)}")
     try:
         yield found[1]
     finally:

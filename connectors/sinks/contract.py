@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import date
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -49,3 +50,12 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+class DaySink(Sink, Protocol):
+    """A sink that a backfill gives whole days."""
+
+    def load_day(self, table: Table, day: date, files: Iterable[Any]) -> Written:
+        """Add the rows of `table.revised` of a UTC day from Parquet files; the same content counts
+        once, however often it is handed in. `files` may be read more than once. Raises
+        DependencyFailed."""

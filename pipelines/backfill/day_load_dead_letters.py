@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from connectors.lake.write import aligned, parquet_bytes
 from connectors.sinks.tables import REVISION, TABLES, Table
 from connectors.storage.folder import unless_changed
-from pipelines.backfill.day_loads import Load
+from pipelines.backfill.day_loads import Load, store_name
 from pipelines.backfill.spec import BackfillSpec
 from transforms.model.dead_letters import DEAD_SCHEMA
 
@@ -33,7 +33,7 @@ def tell(job: BackfillSpec, one: Load, files: Iterable[Any], refused: pa.RecordB
 def name_of(one: Load) -> str:
     """Name of the lake object with the dead letters of a store's table and date."""
     place = f"dead_letters/date={one.day}/hour=00"
-    return f"{place}/{one.store.project}.{one.store.dataset}+{one.table}+{one.day}+refused.parquet"
+    return f"{place}/{store_name(one.store)}+{one.table}+{one.day}+refused.parquet"
 
 
 def _replace(job: BackfillSpec, one: Load, files: Iterable[Any], refused: pa.RecordBatch) -> None:

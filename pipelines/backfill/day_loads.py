@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from connectors.retries import DeliverySettings
-from connectors.sinks.bigquery.settings import BigQuerySettings
+from connectors.sinks.catalogue import entry_of
 from connectors.sinks.tables import Table
 from connectors.storage.folder import Folder
 from pipelines.backfill.spec import BackfillSpec
@@ -30,7 +30,7 @@ LOAD_BYTES = 512 << 20
 class Load:
     """Files of rows of one table and UTC date that wait for a store, by their names."""
 
-    store: BigQuerySettings
+    store: DeliverySettings
     table: str
     day: date
     files: tuple[str, ...]
@@ -52,12 +52,11 @@ class Files:
 
 def takes_days(store: DeliverySettings) -> bool:
     """Whether a store is given whole days."""
-    return isinstance(store, BigQuerySettings)
+    return entry_of(store).day_load_name is not None
 
 
 def put_by(job: BackfillSpec, store: DeliverySettings, table: Table, rows: pa.Table) -> None:
     """Let rows of `table.revised` wait. Raises DependencyFailed."""
-    assert isinstance(store, BigQuerySettings)
     dates = rows.column(table.time).cast(pa.date32())
     for day in pc.unique(dates):
         data = pa.BufferOutputStream()
@@ -67,15 +66,22 @@ def put_by(job: BackfillSpec, store: DeliverySettings, table: Table, rows: pa.Ta
         waiting(job, store).write(f"{table.name}/{day}/{name}.parquet", content)
 
 
-def waiting(job: BackfillSpec, store: BigQuerySettings) -> Folder:
+def store_name(store: DeliverySettings) -> str:
+    """How a store that takes whole days is called in names of the lake's objects."""
+    name_of = entry_of(store).day_load_name
+    assert name_of is not None
+    return name_of(store)
+
+
+def waiting(job: BackfillSpec, store: DeliverySettings) -> Folder:
     """Where rows wait for a store."""
-    return job.state.folder.child(f"days/{store.project}.{store.dataset}")
+    return job.state.folder.child(f"days/{store_name(store)}")
 
 
 def loads(job: BackfillSpec) -> Iterator[Load]:
     """All that waits, cut into loads of LOAD_BYTES and the file that exceeds them."""
     for store in job.stores:
-        if isinstance(store, BigQuerySettings):
+        if takes_days(store):
             names = waiting(job, store).names()
             for place, files in groupby(names, lambda found: found[0].rpartition("/")[0]):
                 table, _, day = place.partition("/")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +21,7 @@ from connectors.lake.merged_objects import SOURCE
 from connectors.lake.names import is_merged
 from connectors.lake.write import TableWriter
 from connectors.retries import DeliverySettings
-from connectors.sinks.contract import Sink
+from connectors.sinks.contract import DaySink, Sink
 from connectors.sinks.tables import MINUTES, TABLES, Table, revision
 from pipelines.backfill.day_load_dead_letters import tell
 from pipelines.backfill.day_loads import Files, Load, put_by, takes_days, waiting
@@ -140,13 +141,10 @@ def rows_before(
 def load(job: BackfillSpec, one: Load) -> None:
     """Hand on what waits of a day; what was loaded before and is gone is not missed. Rows that the
     store will never take become dead letters of the lake. Raises DependencyFailed."""
-    from connectors.sinks.bigquery.sink import BigQuerySink
-
     there = sink_of(job, one.store)
-    assert isinstance(there.sink, BigQuerySink)
     place = waiting(job, one.store)
     files = Files(place, one.files)
-    written = there.sink.load_day(TABLES[one.table], one.day, files)
+    written = cast(DaySink, there.sink).load_day(TABLES[one.table], one.day, files)
     tell(job, one, files, written.refused)
     for name in one.files:
         place.delete(name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from connectors.archive.settings import ArchiveSettings
 from connectors.archive.write import ArchiveWriter, archive_writer
-from connectors.errors import BadSettings
+from connectors.sinks.catalogue import settings_as
 from pipelines.live.flink.graph import Batching, Graph
 from pipelines.live.kafka_records import OUT_RECORD, raw_batch
 from pipelines.live.sink_stage import StoreStage
@@ -27,9 +27,7 @@ def build(graph: Graph, live: LiveJobSpec, start_at: str, transactions: str) -> 
 
 def settings_of(live: LiveJobSpec) -> ArchiveSettings:
     """How the job's archive is written. Raises BadSettings where it has none."""
-    if not isinstance(live.store, ArchiveSettings):
-        raise BadSettings(f"{live.name}: sinks.archive is not set")
-    return live.store
+    return settings_as(ArchiveSettings, live.store, live.name)
 
 
 @dataclass

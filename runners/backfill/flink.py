@@ -27,7 +27,7 @@ from runners.backfill.request import (
     wanted_types,
 )
 from runners.config import Config
-from runners.flink.client import client, told
+from runners.flink.client import client, end_of_output
 from runners.flink.rest import Cluster
 from runners.progress import counting
 
@@ -127,7 +127,7 @@ def run(backfill: Backfill, cluster: Cluster) -> dict[str, Any]:
 
 def _followed(backfill: Backfill, cluster: Cluster) -> dict[str, Any]:
     with client(cluster.url) as flink:
-        order, answer = flink.place / "backfill.json", flink.place / "answer.json"
+        order, answer = flink.folder / "backfill.json", flink.folder / "answer.json"
         order.write_text(backfill.model_dump_json())
         command = flink.command(
             *("-pyexec", backfill.python, "-py", str(MAIN), str(order), str(answer))
@@ -136,7 +136,9 @@ def _followed(backfill: Backfill, cluster: Cluster) -> dict[str, Any]:
             output = list(_shown(child.stdout, cluster))
             child.wait()
         if not answer.exists():
-            raise RuntimeError(f"the Flink client ended with {child.returncode}:\n{told(output)}")
+            raise RuntimeError(
+                f"the Flink client ended with {child.returncode}:\n{end_of_output(output)}"
+            )
         given: dict[str, Any] = json.loads(answer.read_text())
     if "ledger" in given:
         return dict(given["ledger"])
@@ -180,7 +182,7 @@ def _shown(lines: Any, cluster: Cluster) -> Iterator[str]:
                 yield line
                 continue
             phase = json.loads(line.removeprefix(PHASE))
-            show(phase["name"], phase["items"], partial(cluster.taken, phase["job"]))
+            show(phase["name"], phase["items"], partial(cluster.records_taken, phase["job"]))
 
 
 def _whole(place: str, settings: S3Settings) -> str:

@@ -25,6 +25,7 @@ from connectors.errors import BadArguments, DependencyFailed
 from connectors.kafka.topics import device_topic
 from connectors.lake.state import Reached
 from connectors.retries import DeliverySettings
+from connectors.sinks.catalogue import CATALOGUE
 from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
 from pipelines.backfill.spec import BackfillSpec
@@ -172,4 +173,5 @@ def with_names(ledger: dict[str, Any], listing: Listing | OffsetBlocks) -> dict[
 LAKE = "lake"
 
 
-STORES = (LAKE, "bigquery", "elasticsearch", "state")
+STORES = tuple(entry.name for entry in CATALOGUE.values() if entry.tables)
+"""What `--to` may name: stores of facts."""

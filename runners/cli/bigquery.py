@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from connectors.errors import BadArguments
+from connectors.sinks.bigquery.settings import BigQuerySettings
 from runners.cli.terminal import Day
 from runners.config import load_config
 
@@ -32,7 +33,7 @@ def _config(command: Callable[..., Any]) -> Any:
 def _sink(path: str) -> BigQuerySink:
     from connectors.sinks.bigquery.sink import BigQuerySink
 
-    settings = load_config(path).sinks.bigquery
+    settings = load_config(path).sinks.settings_of(BigQuerySettings)
     if settings is None:
         raise BadArguments(f"{path}: sinks.bigquery is not set: give its project and dataset")
     return BigQuerySink(settings)

@@ -48,13 +48,13 @@ def database_apply(path: str) -> None:
     from connectors.sinks.vehicle_state.settings import StateSettings
     from connectors.sinks.vehicle_state.tables import apply_state
 
-    config = _meant(path)
+    config = _config(path)
     settings = config.bindings_database
-    state = (config.sinks.state or StateSettings()).database(settings)
+    state = (config.sinks.settings_of(StateSettings) or StateSettings()).database(settings)
     apply(settings)
     apply_state(state)
-    for place in dict.fromkeys(describe(one) for one in (settings, state)):
-        click.echo(f"{place}: the tables are as declared")
+    for name in dict.fromkeys(describe(target) for target in (settings, state)):
+        click.echo(f"{name}: the tables are as declared")
 
 
 @database.command("load")
@@ -80,7 +80,7 @@ def database_load(
     from connectors.operations_db.tables import load
     from runners.simulation.vehicles import made_up
 
-    config = _meant(path)
+    config = _config(path)
     rows = bindings_table(bindings, config.s3.settings())
     if vehicles is None:
         known = made_up(sorted(pc.unique(rows["vehicle_id"]).to_pylist()))
@@ -107,7 +107,7 @@ def _vehicles(path: str, config: Config) -> pa.Table:
     return read_vehicles(data, path)
 
 
-def _meant(path: str) -> Config:
+def _config(path: str) -> Config:
     config = load_config(path)
     if config.bindings_database.conninfo is None:
         raise BadArguments(

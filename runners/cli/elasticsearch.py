@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import click
 
 from connectors.errors import BadArguments
+from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
 from runners.config import load_config
-
-if TYPE_CHECKING:
-    from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
 
 
 @click.group()
@@ -38,14 +35,14 @@ def prepare(path: str) -> None:
     from connectors.sinks.elasticsearch.sink import ElasticsearchSink
     from connectors.sinks.tables import TABLES
 
-    settings = _meant(path)
+    settings = _settings(path)
     sink = ElasticsearchSink(settings)
     try:
         sink.prepare(list(TABLES.values()))
     finally:
         sink.close()
-    told = f"templates of {len(TABLES)} tables and the index of vehicles are as declared"
-    click.echo(f"elasticsearch {', '.join(settings.hosts)}: {told}")
+    done = f"templates of {len(TABLES)} tables and the index of vehicles are as declared"
+    click.echo(f"elasticsearch {', '.join(settings.hosts)}: {done}")
 
 
 @elasticsearch.command("prune")
@@ -64,7 +61,7 @@ def prune(path: str, keep_days: int | None, dry_run: bool) -> None:
     from connectors.sinks.elasticsearch.prune import delete, old
     from connectors.sinks.tables import TABLES
 
-    settings = _meant(path)
+    settings = _settings(path)
     if keep_days is not None and keep_days < settings.searchable_days:
         click.echo(
             f"the sink still writes late uploads of the last {settings.searchable_days} days: "
@@ -88,8 +85,8 @@ def prune(path: str, keep_days: int | None, dry_run: bool) -> None:
         )
 
 
-def _meant(path: str) -> ElasticsearchSettings:
-    settings = load_config(path).sinks.elasticsearch
+def _settings(path: str) -> ElasticsearchSettings:
+    settings = load_config(path).sinks.settings_of(ElasticsearchSettings)
     if settings is None:
         raise BadArguments(
             f"{path}: sinks.elasticsearch is not set; write hosts: [https://search.example:9200]"

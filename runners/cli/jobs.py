@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from runners.cli.options import at, cluster_at, settings
+from runners.cli.options import cluster_at, cluster_option, config_option
 from runners.config import load_config
 from runners.flink.live_job import JOBS, PREFIX
 from runners.flink.rest import Cluster, Job
@@ -21,8 +21,8 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@settings
-@at
+@config_option
+@cluster_option
 def jobs_list(config_path: str, url: str | None) -> None:
     """Show the jobs the cluster knows, the newest first."""
     cluster = cluster_at(load_config(config_path), url)
@@ -39,37 +39,37 @@ def _line(cluster: Cluster, job: Job) -> list[str]:
     vertices = cluster.details(job)["vertices"]
     done = cluster.checkpoints(job)
     latest = done["latest"].get("completed")
-    told = "none"
+    checkpoint = "none"
     if latest:
         moment = datetime.fromtimestamp(latest["latest_ack_timestamp"] / 1000, UTC)
         size = latest["state_size"] / 1e6
-        told = f"{moment:%H:%M:%S}, {latest['end_to_end_duration']} ms, {size:.1f} MB"
+        checkpoint = f"{moment:%H:%M:%S}, {latest['end_to_end_duration']} ms, {size:.1f} MB"
     parallelism = max((vertex["parallelism"] for vertex in vertices), default=0)
     restarts = cluster.restarts(job)
     again = "" if restarts is None else str(restarts)
-    return [job.name, job.state, started, str(parallelism), again, told]
+    return [job.name, job.state, started, str(parallelism), again, checkpoint]
 
 
 @jobs.command("stop")
 @click.argument("job", type=click.Choice(JOBS))
-@settings
-@at
+@config_option
+@cluster_option
 @click.option("--savepoint", help="Folder for the savepoint [flink.savepoints].")
 def jobs_stop(job: str, config_path: str, url: str | None, savepoint: str | None) -> None:
     """Stop a job with a savepoint and print where that lies."""
     config = load_config(config_path)
     cluster = cluster_at(config, url)
-    found = cluster.need(f"{PREFIX}{job}")
-    click.echo(cluster.stop(found, savepoint or config.flink.savepoints))
+    running = cluster.need(f"{PREFIX}{job}")
+    click.echo(cluster.stop(running, savepoint or config.flink.savepoints))
 
 
 @jobs.command("cancel")
 @click.argument("job", type=click.Choice(JOBS))
-@settings
-@at
+@config_option
+@cluster_option
 def jobs_cancel(job: str, config_path: str, url: str | None) -> None:
     """End a job at once. Its last checkpoint stays: --from-savepoint latest goes on from there."""
     cluster = cluster_at(load_config(config_path), url)
-    found = cluster.need(f"{PREFIX}{job}")
-    cluster.cancel(found)
-    click.echo(f"{found.name} ({found.id}) is cancelled")
+    running = cluster.need(f"{PREFIX}{job}")
+    cluster.cancel(running)
+    click.echo(f"{running.name} ({running.id}) is cancelled")

@@ -34,7 +34,7 @@ def _place(command: Callable[..., Any]) -> Any:
 
 
 def _lake(uri: str | None, config: Config) -> Folder:
-    found = uri or (config.sinks.lake and config.sinks.lake.folder)
+    found = uri or _settings(config).folder
     if not found:
         raise BadArguments(
             "neither --lake nor sinks.lake.folder of --config: say where the lake is"
@@ -43,6 +43,10 @@ def _lake(uri: str | None, config: Config) -> Folder:
     if not place.exists():
         raise BadArguments(f"--lake {found}: there is nothing")
     return place
+
+
+def _settings(config: Config) -> LakeSettings:
+    return config.sinks.settings_of(LakeSettings) or LakeSettings()
 
 
 def settled(config: Config, now: datetime) -> datetime:
@@ -72,7 +76,7 @@ def lake_compact(uri: str | None, path: str | None, before: datetime) -> None:
 
     config = load_config(path)
     place = _lake(uri, config)
-    least = (config.sinks.lake or LakeSettings()).compact_bytes
+    least = _settings(config).compact_bytes
     now = datetime.now(ZoneInfo(config.fleet_zone))
     done = compact(place, before.date(), settled(config, now), least)
     place.sweep()

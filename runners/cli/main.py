@@ -7,7 +7,7 @@ import traceback
 
 import click
 
-from connectors.errors import BadArguments, BadConfig, BadSettings, DependencyFailed
+from connectors.errors import BadSettings, DependencyFailed
 from runners.cli.lazy_group import LazyGroup
 
 WRONG, FAILED, BUG, INTERRUPTED = 2, 3, 70, 130
@@ -59,7 +59,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(WRONG)
-    except (BadArguments, BadConfig, BadSettings) as error:
+    except BadSettings as error:
         click.echo(str(error), err=True)
         sys.exit(WRONG)
     except DependencyFailed as error:

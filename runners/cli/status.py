@@ -26,8 +26,8 @@ TROUBLE = 1
 
 @dataclass(frozen=True)
 class Status:
-    """A job as it is. `state` is the cluster's word, `absent` where it knows of none; `behind` is
-    None for a job that never ran."""
+    """A job as it is. `state` is what the cluster calls it, `absent` where it knows of no such job;
+    `behind` is None for a job that never ran."""
 
     job: str
     state: str
@@ -46,7 +46,7 @@ class Status:
         since = None if self.behind is None else self.behind.since_ms
         return None if since is None else max(0, now_ms - since) / 1000
 
-    def told(self, now_ms: int) -> dict[str, object]:
+    def as_json(self, now_ms: int) -> dict[str, object]:
         """For programs: `lag` is null for a job that never ran."""
         return {
             "job": self.job,
@@ -57,7 +57,7 @@ class Status:
             "restarts": self.restarts,
         }
 
-    def line(self, now_ms: int) -> list[str]:
+    def as_row(self, now_ms: int) -> list[str]:
         """One row of the table."""
         behind, waits_s = self.behind, self.waits_s(now_ms)
         return [
@@ -109,16 +109,16 @@ def status(config_path: str, url: str | None, max_age_s: float | None, as_json: 
     """
     config = load_config(config_path)
     cluster = Cluster(url or config.flink.url)
-    found = statuses(config, cluster)
+    jobs = statuses(config, cluster)
     now_ms = time.time_ns() // 1_000_000
     if as_json:
-        for one in found:
-            click.echo(json.dumps(one.told(now_ms)))
+        for job in jobs:
+            click.echo(json.dumps(job.as_json(now_ms)))
     else:
-        _show(cluster, found, now_ms)
-    down = [one.job for one in found if one.down]
+        _show(cluster, jobs, now_ms)
+    down = [job.job for job in jobs if job.down]
     limit = math.inf if max_age_s is None else max_age_s
-    late = [one.job for one in found if (one.waits_s(now_ms) or 0) > limit]
+    late = [job.job for job in jobs if (job.waits_s(now_ms) or 0) > limit]
     if down:
         click.echo(f"not running: {', '.join(down)}", err=True)
     if late:
@@ -127,12 +127,12 @@ def status(config_path: str, url: str | None, max_age_s: float | None, as_json: 
         sys.exit(TROUBLE)
 
 
-def _show(cluster: Cluster, found: list[Status], now_ms: int) -> None:
+def _show(cluster: Cluster, jobs: list[Status], now_ms: int) -> None:
     table = Table(title=f"Jobs on {cluster.url}")
     for name in COLUMNS:
         table.add_column(name, justify="right" if name == "lag" else "left")
-    for one in found:
-        table.add_row(*one.line(now_ms))
+    for job in jobs:
+        table.add_row(*job.as_row(now_ms))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
@@ -153,7 +153,7 @@ def _status(
     plan: LiveJob, cluster: Cluster, known: list[Job], held: Mapping[Partition, range]
 ) -> Status:
     ours = [job for job in known if job.name == plan.job_name]
-    job = next((one for one in ours if one.alive), ours[0] if ours else None)
+    job = next((job for job in ours if job.alive), ours[0] if ours else None)
     live = plan.live()
     read = {place: span for place, span in held.items() if place[0] in plan.reads}
     done = committed(live.kafka, live.group, read)

@@ -9,14 +9,21 @@ from pathlib import Path
 import click
 
 from connectors.errors import BadArguments, BadSettings, DependencyFailed
+from connectors.sinks.catalogue import CATALOGUE
 from runners.cli.backfill_options import Ends, named, of_every_engine, sorted_out
-from runners.cli.options import at, cluster_at, settings, worker_python, workers
+from runners.cli.options import (
+    cluster_at,
+    cluster_option,
+    config_option,
+    parallelism_option,
+    python_option,
+)
 from runners.cli.terminal import Instant, zoned
-from runners.config import SINKS, Config, load_config
+from runners.config import Config, load_config
 from runners.flink.live_job import PREFIX, SINK
 from runners.flink.rest import Cluster
 
-NAMED = ("earliest", "latest", "committed")
+START_NAMES = ("earliest", "latest", "committed")
 Jobs = Callable[[Config], list[str]]
 
 
@@ -28,7 +35,7 @@ class StartAt(click.ParamType[str | datetime]):
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | datetime:
-        return value if value in NAMED else Instant().convert(value, param, ctx)
+        return value if value in START_NAMES else Instant().convert(value, param, ctx)
 
 
 def start_at(value: str | datetime, zone: str) -> str:
@@ -56,15 +63,15 @@ def submit() -> None:
     """
 
 
-def _live(
+def _live_job_command(
     group: click.Group, name: str, jobs: Jobs, help_text: str, several: bool = False
 ) -> click.Command:
     """A command that starts a live job, or `several`: what `jobs` finds in the settings."""
 
     @group.command(name, help=help_text)
-    @settings
-    @at
-    @workers
+    @config_option
+    @cluster_option
+    @parallelism_option
     @click.option("--from-savepoint", "savepoint", help="A path, or `latest`.")
     @click.option(
         "--start-at",
@@ -75,8 +82,8 @@ def _live(
         help="Where to start reading without a savepoint; `committed` falls back to earliest.",
     )
     @click.option("--bindings", help="A bindings file instead of the operations database.")
-    @worker_python
-    def start_live(
+    @python_option
+    def start_jobs(
         config_path: str,
         url: str | None,
         parallelism: int,
@@ -92,7 +99,7 @@ def _live(
         config = load_config(config_path)
         cluster = cluster_at(config, url)
 
-        def start_one(job: str) -> None:
+        def start_job(job: str) -> None:
             plan = LiveJob(
                 job=job,
                 config=config,
@@ -106,27 +113,27 @@ def _live(
                 f"{plan.job_name} runs as {job_id} on {cluster.url}, parallelism {parallelism}"
             )
 
-        wanted = jobs(config)
+        names = jobs(config)
         if not several:
-            start_one(wanted[0])
+            start_job(names[0])
             return
         if savepoint not in (None, "latest"):
             raise BadArguments(f"--from-savepoint {savepoint} is of one job: name that sink")
-        _each(wanted, cluster, start_one)
+        _start_each(names, cluster, start_job)
 
-    return start_live
+    return start_jobs
 
 
-def _each(wanted: list[str], cluster: Cluster, start_one: Callable[[str], None]) -> None:
+def _start_each(names: list[str], cluster: Cluster, start_job: Callable[[str], None]) -> None:
     """Start those that do not run; what keeps one from starting keeps no other."""
     failed: dict[str, Exception] = {}
-    for job in wanted:
+    for job in names:
         if cluster.running(f"{PREFIX}{job}"):
             click.echo(f"{PREFIX}{job} is already running on {cluster.url}")
             continue
         try:
-            start_one(job)
-        except (BadArguments, BadSettings, DependencyFailed) as error:
+            start_job(job)
+        except (BadSettings, DependencyFailed) as error:
             click.echo(f"{job}: {error}", err=True)
             failed[job] = error
     if failed:
@@ -142,11 +149,13 @@ def _only(job: str) -> Jobs:
 def _every_sink(config: Config) -> list[str]:
     if not config.sinks.configured():
         raise BadArguments("sinks: no store is set in the settings file; see docs/sinks/README.md")
-    return [f"{SINK}{name}" for name in SINKS if name in config.sinks.configured()]
+    return [f"{SINK}{name}" for name in config.sinks.configured()]
 
 
-_live(submit, "convert", _only("convert"), "Turn device topics into vehicle topics.")
-_live(submit, "aggregate", _only("aggregate"), "Turn device topics into vehicle minutes.")
+_live_job_command(submit, "convert", _only("convert"), "Turn device topics into vehicle topics.")
+_live_job_command(
+    submit, "aggregate", _only("aggregate"), "Turn device topics into vehicle minutes."
+)
 
 
 @submit.group()
@@ -155,21 +164,13 @@ def sink() -> None:
 
     What a store needs is made in it first: tables, indices, templates. While a store is away its
     job waits and falls behind; nothing else does, and nothing is lost. Where a store is and how it
-    is written is said in `sinks` of the settings file (docs/sinks/README.md).
+    is written stands in `sinks` of the settings file (docs/sinks/README.md).
     """
 
 
-_STORES = {
-    "archive": "Keep the exact bytes of the device topics.",
-    "lake": "Write telemetry and vehicle minutes as Parquet.",
-    "bigquery": "Write telemetry and vehicle minutes to BigQuery.",
-    "elasticsearch": "Write telemetry and vehicle minutes to Elasticsearch.",
-    "state": "Keep the newest state of every vehicle in Postgres.",
-}
-
-for _name in SINKS:
-    _live(sink, _name, _only(f"{SINK}{_name}"), _STORES[_name])
-_live(
+for _entry in CATALOGUE.values():
+    _live_job_command(sink, _entry.name, _only(f"{SINK}{_entry.name}"), _entry.help)
+_live_job_command(
     sink,
     "all",
     _every_sink,
@@ -181,9 +182,9 @@ _live(
 @submit.command("backfill")
 @click.option("--archive", required=True, help="Folder or s3:// prefix that holds topics/.")
 @of_every_engine
-@at
-@workers
-@worker_python
+@cluster_option
+@parallelism_option
+@python_option
 def submit_backfill(
     archive: str,
     bindings: str,

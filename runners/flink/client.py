@@ -1,4 +1,4 @@
-"""Flink's client for PyFlink programs: the command that runs one, and the world it runs in."""
+"""Flink's client for PyFlink programs: the command that runs one, and its environment."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from runners.flink.environment import JAVA_OPTIONS, flink_python
 
 @dataclass(frozen=True)
 class Client:
-    """`flink` of the PyFlink environment, led to one cluster by the settings in `place`, a folder
-    for what a program is told and tells."""
+    """`flink` of the PyFlink environment. `folder` holds the settings that lead it to one cluster,
+    and the files that go to a program and come from it."""
 
     flink: Path
     python: str
-    place: Path
+    folder: Path
 
     def command(self, *words: str) -> list[str]:
         """`flink run` with these words; the program runs in the PyFlink environment."""
@@ -40,8 +40,8 @@ class Client:
         return {
             **os.environ,
             "JAVA_HOME": home,
-            "FLINK_CONF_DIR": str(self.place),
-            "FLINK_LOG_DIR": str(self.place),
+            "FLINK_CONF_DIR": str(self.folder),
+            "FLINK_LOG_DIR": str(self.folder),
             "PATH": path,
         }
 
@@ -54,21 +54,21 @@ def client(url: str) -> Iterator[Client]:
     flink = next(home.glob("python3*/site-packages/pyflink"), None)
     if flink is None:
         raise DependencyFailed(f"{python} has no PyFlink below {home}")
-    with TemporaryDirectory(prefix="odograph-submit-") as folder:
-        place = Path(folder)
-        (place / "config.yaml").write_text(yaml.safe_dump(_settings(url, place)))
+    with TemporaryDirectory(prefix="odograph-submit-") as temporary:
+        folder = Path(temporary)
+        (folder / "config.yaml").write_text(yaml.safe_dump(_settings(url, folder)))
         for source in (flink / "conf").glob("log4j-cli*"):
-            (place / source.name).write_bytes(source.read_bytes())
-        yield Client(flink, python, place)
+            (folder / source.name).write_bytes(source.read_bytes())
+        yield Client(flink, python, folder)
 
 
-def told(output: Sequence[str], lines: int = 15) -> str:
-    """The end of what a client said, without Java's stack."""
+def end_of_output(output: Sequence[str], lines: int = 15) -> str:
+    """The last lines that a client printed, without Java's stack."""
     kept = [line.rstrip("\n") for line in output if not line.startswith(("\tat", "SLF4J"))]
     return "\n".join(kept[-lines:])
 
 
-def _settings(url: str, place: Path) -> dict[str, object]:
+def _settings(url: str, logs: Path) -> dict[str, object]:
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     return {
@@ -78,5 +78,5 @@ def _settings(url: str, place: Path) -> dict[str, object]:
         "jobmanager.rpc.address": parts.hostname,
         "env.java.opts.all": JAVA_OPTIONS,
         "env.java.opts.client": " ".join(java_runtime.LIGHT),
-        "env.log.dir": str(place),
+        "env.log.dir": str(logs),
     }

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from connectors.archive.settings import ArchiveSettings
 from connectors.errors import BadArguments
 from connectors.kafka import topics
 from connectors.retries import DeliverySettings
+from connectors.sinks.catalogue import CATALOGUE, SinkEntry, Takes
 from pipelines.live.spec import HOUR_MS, LiveJobSpec
 from runners.config import Config
 
 PREFIX = "odograph-"
 SINK = "sink-"
+SINK_BUILT_BY: dict[Takes, str] = {
+    "rows": "pipelines.live.rows_sink",
+    "records": "pipelines.live.archive_sink",
+    "offset blocks": "pipelines.live.lake_sink.job",
+}
+"""The module that builds the job of a sink, by what the store takes."""
 BUILT_BY = {
     "convert": "pipelines.live.convert",
     "aggregate": "pipelines.live.aggregate",
-    "sink-archive": "pipelines.live.archive_sink",
-    "sink-lake": "pipelines.live.lake_sink.job",
-    "sink-bigquery": "pipelines.live.rows_sink",
-    "sink-elasticsearch": "pipelines.live.rows_sink",
-    "sink-state": "pipelines.live.rows_sink",
+    **{f"{SINK}{entry.name}": SINK_BUILT_BY[entry.takes] for entry in CATALOGUE.values()},
 }
 """The module that builds each job; imported when it is wanted, because stores need libraries."""
 JOBS = tuple(BUILT_BY)
-OF_MINUTES = ("lake", "bigquery", "elasticsearch")
-"""Sinks that read vehicle minutes too."""
 
 SINK_OPTIONS = {
     "execution.checkpointing.timeout": "1h",
@@ -70,8 +71,8 @@ class LiveJob(BaseModel):
     @property
     def checkpoints(self) -> str | None:
         """Where its checkpoints lie; each job has a folder of its own."""
-        place = self.config.flink.checkpoints
-        return f"{place.rstrip('/')}/{self.job_name}" if place else None
+        folder = self.config.flink.checkpoints
+        return f"{folder.rstrip('/')}/{self.job_name}" if folder else None
 
     @property
     def sink(self) -> str | None:
@@ -79,9 +80,15 @@ class LiveJob(BaseModel):
         return self.job.removeprefix(SINK) if self.job.startswith(SINK) else None
 
     @property
+    def entry(self) -> SinkEntry[Any] | None:
+        """What is known of that store."""
+        return CATALOGUE[self.sink] if self.sink else None
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """Topics it reads."""
-        return (*topics.DEVICE_TOPICS, *([topics.MINUTES] if self.sink in OF_MINUTES else []))
+        minutes = self.entry is not None and self.entry.keeps_minutes
+        return (*topics.DEVICE_TOPICS, *([topics.MINUTES] if minutes else []))
 
     @property
     def encodes(self) -> tuple[str, ...]:
@@ -102,20 +109,20 @@ class LiveJob(BaseModel):
     @property
     def binds(self) -> bool:
         """It needs to know which vehicle a terminal sits in."""
-        return self.sink != "archive"
+        return self.entry is None or self.entry.takes != "records"
 
     @property
     def store(self) -> DeliverySettings | None:
         """Where a sink writes to. Raises BadArguments where the settings do not say."""
         if self.sink is None:
             return None
-        found = self.config.sinks.configured()
-        if self.sink not in found:
+        configured = self.config.sinks.configured()
+        if self.sink not in configured:
             raise BadArguments(
                 f"sinks.{self.sink} is not set: say in the settings file where it writes to"
-                f" (docs/sinks/README.md); set are {', '.join(found) or 'none'}"
+                f" (docs/sinks/README.md); set are {', '.join(configured) or 'none'}"
             )
-        return found[self.sink]
+        return configured[self.sink]
 
     @property
     def linger_ms(self) -> int:
@@ -126,8 +133,9 @@ class LiveJob(BaseModel):
     def checkpoint_interval_s(self) -> float:
         """A barrier makes the archive write what it has, so its checkpoints are as far apart as
         its records may wait."""
-        if isinstance(self.store, ArchiveSettings):
-            return self.store.rotate_schedule_interval_ms / 1000
+        store, entry = self.store, self.entry
+        if store and entry and entry.checkpoint_interval_ms:
+            return entry.checkpoint_interval_ms(store) / 1000
         return self.config.flink.checkpoint_interval_s
 
     def live(self) -> LiveJobSpec:

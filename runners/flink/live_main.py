@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from importlib import import_module
-from typing import Any
 
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
@@ -28,8 +27,7 @@ def environment(plan: LiveJob) -> StreamExecutionEnvironment:
 def main(arguments: list[str]) -> None:
     """`arguments`: the plan as JSON in a file."""
     with open(arguments[0], encoding="utf-8") as file:
-        given: dict[str, Any] = json.load(file)
-    plan = LiveJob.model_validate(given)
+        plan = LiveJob.model_validate(json.load(file))
     stream = plan.config.stream
     batching = Batching(stream.batch_records, stream.batch_bytes, max(1, plan.linger_ms))
     graph = Graph(environment(plan), batching, plan.uid_prefix)

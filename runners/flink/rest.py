@@ -18,7 +18,7 @@ ALIVE = ("INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", "RECONCI
 
 @dataclass(frozen=True)
 class Job:
-    """A job as the cluster tells of it; `started_ms` epoch milliseconds."""
+    """A job as the cluster describes it; `started_ms` epoch milliseconds."""
 
     id: str
     name: str
@@ -40,9 +40,9 @@ class Cluster:
 
     def ask(self, method: str, path: str, **arguments: Any) -> Any:
         """One request; the answer's JSON."""
-        place = f"{self.url.rstrip('/')}{path}"
+        url = f"{self.url.rstrip('/')}{path}"
         try:
-            answer = requests.request(method, place, timeout=REQUEST_S, **arguments)
+            answer = requests.request(method, url, timeout=REQUEST_S, **arguments)
         except requests.RequestException as error:
             raise DependencyFailed(
                 f"Flink at {self.url} does not answer ({type(error).__name__}): "
@@ -51,26 +51,28 @@ class Cluster:
         if answer.status_code == 404:
             raise BadArguments(f"Flink at {self.url} knows nothing of {path}")
         if not answer.ok:
-            raise DependencyFailed(f"{method} {place}: {answer.status_code} {answer.text[:500]}")
+            raise DependencyFailed(f"{method} {url}: {answer.status_code} {answer.text[:500]}")
         return answer.json() if answer.content else {}
 
     def jobs(self) -> list[Job]:
         """All jobs the cluster remembers, the newest first."""
-        found = [
-            Job(one["jid"], one["name"], one["state"], one["start-time"], one["duration"])
-            for one in self.ask("GET", "/jobs/overview")["jobs"]
+        jobs = [
+            Job(job["jid"], job["name"], job["state"], job["start-time"], job["duration"])
+            for job in self.ask("GET", "/jobs/overview")["jobs"]
         ]
-        return sorted(found, key=lambda job: -job.started_ms)
+        return sorted(jobs, key=lambda job: -job.started_ms)
 
     def running(self, name: str) -> Job | None:
         """The job of this name that is alive."""
         return next((job for job in self.jobs() if job.name == name and job.alive), None)
 
     def need(self, name: str) -> Job:
-        """The same. Raises BadArguments when there is none, naming those there are."""
+        """The job of this name that is alive. Raises BadArguments when there is none."""
         job = self.running(name)
         if job is None:
-            others = ", ".join(sorted({one.name for one in self.jobs() if one.alive})) or "none"
+            others = (
+                ", ".join(sorted({other.name for other in self.jobs() if other.alive})) or "none"
+            )
             raise BadArguments(f"no job {name} is running on {self.url}; running: {others}")
         return job
 
@@ -84,8 +86,8 @@ class Cluster:
 
     def restarts(self, job: Job) -> int | None:
         """How often a job was restarted since it was submitted; None once it has ended."""
-        found = self.ask("GET", f"/jobs/{job.id}/metrics?get=numRestarts")
-        return int(float(found[0]["value"])) if found else None
+        metrics = self.ask("GET", f"/jobs/{job.id}/metrics?get=numRestarts")
+        return int(float(metrics[0]["value"])) if metrics else None
 
     def failure(self, job_id: str) -> str | None:
         """The last failure of a job, its causes only."""
@@ -93,8 +95,8 @@ class Cluster:
         if not entries:
             return None
         lines = entries[0]["stacktrace"].splitlines()
-        told = [line for line in lines if not line.startswith("\tat ") and line.strip()]
-        return "\n".join(told[-8:])
+        causes = [line for line in lines if not line.startswith("\tat ") and line.strip()]
+        return "\n".join(causes[-8:])
 
     def cancel(self, job: Job) -> None:
         """End a job at once; its last checkpoint stays."""
@@ -104,12 +106,12 @@ class Cluster:
         """Cancel a job and wait until it is over."""
         self.cancel(job)
         deadline = time.monotonic() + wait_s
-        while any(one.id == job.id and one.alive for one in self.jobs()):
+        while any(other.id == job.id and other.alive for other in self.jobs()):
             if time.monotonic() > deadline:
                 raise DependencyFailed(f"{job.name} ({job.id}) did not end within {wait_s:g} s")
             time.sleep(0.3)
 
-    def taken(self, job_id: str) -> int:
+    def records_taken(self, job_id: str) -> int:
         """Records that the last step of a job has taken so far."""
         vertices = self.ask("GET", f"/jobs/{job_id}")["vertices"]
         return int(vertices[-1]["metrics"]["read-records"]) if vertices else 0
@@ -131,17 +133,17 @@ class Cluster:
         raise DependencyFailed(f"{job.name} did not stop within {wait_s:g} s; it still runs")
 
 
-def latest_checkpoint(place: str, settings: S3Settings) -> str:
+def latest_checkpoint(uri: str, settings: S3Settings) -> str:
     """The newest complete checkpoint below a job's checkpoint folder (`<job id>/chk-<n>`).
 
     Raises BadArguments when there is none.
     """
-    root = folder(place.removeprefix("file://"), settings)
-    found = [
+    root = folder(uri.removeprefix("file://"), settings)
+    complete = [
         (root.modified(name), name.rpartition("/")[0])
         for name, _ in root.names()
         if name.endswith("/_metadata")
     ]
-    if not found:
-        raise BadArguments(f"--from-savepoint latest: no complete checkpoint below {place}")
-    return f"{place.rstrip('/')}/{max(found)[1]}"
+    if not complete:
+        raise BadArguments(f"--from-savepoint latest: no complete checkpoint below {uri}")
+    return f"{uri.rstrip('/')}/{max(complete)[1]}"

@@ -15,7 +15,7 @@ from connectors.operations_db.refresh import held, held_file
 from connectors.schema_registry.lookup import ids
 from pipelines.live.spec import LiveJobSpec
 from pipelines.open_sink import check_store
-from runners.flink.client import client, told
+from runners.flink.client import client, end_of_output
 from runners.flink.live_job import LiveJob
 from runners.flink.rest import Cluster, latest_checkpoint
 
@@ -35,7 +35,8 @@ def check(plan: LiveJob, live: LiveJobSpec) -> None:
         raise BadArguments(f"{JAR.name} is not built: run `make jar`")
     partitions(live.kafka, [*plan.reads, *plan.writes])
     ids(live.registry, plan.encodes)
-    check_store(plan.sink or "", live.store, live.database, live.s3)
+    if live.store:
+        check_store(live.store, live.database, live.s3)
     if not plan.binds:
         return
     if live.bindings:
@@ -82,19 +83,20 @@ def _give_up(cluster: Cluster, job_id: str) -> None:
 
 def _hand_over(plan: LiveJob, url: str, savepoint: str | None) -> str:
     with client(url) as flink:
-        told_plan = flink.place / "plan.json"
-        told_plan.write_text(plan.model_dump_json())
-        from_there = ["-s", savepoint] if savepoint else []
+        plan_file = flink.folder / "plan.json"
+        plan_file.write_text(plan.model_dump_json())
+        restore = ["-s", savepoint] if savepoint else []
         command = flink.command(
-            *("-d", *from_there, "-p", str(plan.parallelism), "-j", str(JAR)),
-            *("-pyexec", plan.python, "-py", str(MAIN), str(told_plan)),
+            *("-d", *restore, "-p", str(plan.parallelism), "-j", str(JAR)),
+            *("-pyexec", plan.python, "-py", str(MAIN), str(plan_file)),
         )
-        done = _run(command, flink.environment)
-    found = re.search(r"JobID (\w{32})", done)
-    if found is None:
-        end = told(done.splitlines())
-        raise DependencyFailed(f"Flink at {url} did not take {plan.job}:\n{end}")
-    return found[1]
+        output = _run(command, flink.environment)
+    job_id = re.search(r"JobID (\w{32})", output)
+    if job_id is None:
+        raise DependencyFailed(
+            f"Flink at {url} did not take {plan.job}:\n{end_of_output(output.splitlines())}"
+        )
+    return job_id[1]
 
 
 def _run(command: list[str], environment: dict[str, str]) -> str:

@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from connectors.archive.names import BLOCK
 from connectors.archive.offset_blocks import SCHEME
-from connectors.errors import BadSettings, DependencyFailed
+from connectors.errors import DependencyFailed
 from connectors.kafka import topics
 from connectors.kafka.client import bootstrap
 from connectors.lake.settings import LakeSettings
 from connectors.retries import TransientError, with_retries
+from connectors.sinks.catalogue import settings_as
 from connectors.storage.settings import named_folder
 from pipelines.backfill.spec import BackfillSpec
 from pipelines.live.flink.arrow_blocks import read_block, stage_output
@@ -49,10 +50,7 @@ Done = TypeVar("Done")
 
 def lake_of(live: LiveJobSpec) -> LakeSettings:
     """Where a job's lake is. Raises BadSettings where nobody said it."""
-    store = live.store
-    if not isinstance(store, LakeSettings):
-        raise BadSettings(f"{live.name}: sinks.lake is not set")
-    return store
+    return settings_as(LakeSettings, live.store, live.name)
 
 
 def job_of(live: LiveJobSpec) -> BackfillSpec:

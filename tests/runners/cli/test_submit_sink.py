@@ -122,7 +122,7 @@ def test_the_archive_needs_no_schema_and_no_bindings(settings):
 @pytest.mark.parametrize("store", [ArchiveSettings(), LakeSettings()])
 def test_a_folder_that_nobody_named_is_refused_before_the_job_starts(store):
     with pytest.raises(BadSettings, match="folder is not set"):
-        check_store("archive", store, DatabaseSettings(), S3Settings())
+        check_store(store, DatabaseSettings(), S3Settings())
 
 
 def test_a_transaction_may_be_open_for_as_long_as_is_set(settings):
@@ -149,6 +149,8 @@ def test_what_ran_or_has_a_store_must_run(job, state, behind, down):
 
 
 def test_status_tells_programs_how_long_the_oldest_record_waits():
-    told = Status("convert", "RUNNING", BEHIND, 60_000, 2).told(now_ms=62_000)
+    told = Status("convert", "RUNNING", BEHIND, 60_000, 2).as_json(now_ms=62_000)
     assert (told["lag"], told["waits_s"], told["restarts"]) == (7, 12.0, 2)
-    assert Status("convert", "RUNNING", Waiting(0, None), None, 0).told(62_000)["waits_s"] is None
+    assert (
+        Status("convert", "RUNNING", Waiting(0, None), None, 0).as_json(62_000)["waits_s"] is None
+    )
