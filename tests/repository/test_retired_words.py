@@ -92,11 +92,16 @@ JAVA_CLASSES = """
 """
 
 IDENTIFIERS = """
-    Changed Interference Live Passing Unmeant World enroll parcel patiently world_of
+    BadConfig Changed Interference Live Passing Unmeant World enroll parcel patiently told_plan
+    world_of
     connectors.archive.names.Block connectors.archive.names.Blocks
-    connectors.archive.progress.Mark connectors.sinks.row_counts.holdings
+    connectors.archive.progress.Mark connectors.sinks.row_counts.bigquery_rows
+    connectors.sinks.row_counts.elasticsearch_documents connectors.sinks.row_counts.holdings
+    connectors.sinks.row_counts.state_rows
     pipelines.backfill.spec.Job
-    runners.backfill.lake_lock.alone runners.flink.live_job.Plan
+    runners.backfill.lake_lock.alone runners.cli.options.at runners.cli.options.settings
+    runners.cli.options.worker_python runners.cli.options.workers runners.cli.submit._live
+    runners.flink.client.told runners.flink.live_job.OF_MINUTES runners.flink.live_job.Plan
     transforms.decode.avro_container.Block
     transforms.live.block_verdicts.alone transforms.live.first_verdict.alone
 """
