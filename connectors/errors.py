@@ -1,19 +1,19 @@
-"""What goes wrong outside or in the settings; bad data is no error but a dead letter."""
+"""Errors of dependencies and settings. Bad data raises none of them: it becomes dead letters."""
 
 from __future__ import annotations
 
 
 class DependencyFailed(Exception):
-    """Something outside, such as a store or a broker, did not do what was asked: names it, the
-    place and the error."""
+    """A dependency, such as a store or a broker, did not do what was asked: names it, its address
+    and the error. Running again may help."""
 
 
 class BadSettings(ValueError):
-    """What somebody set or asked for cannot be followed: names it, its value and what to do."""
+    """A setting or argument that cannot be followed: names it, its value and what to do."""
 
 
 class MissingSecret(BadSettings):
-    """A secret reference that leads nowhere: names the reference and what to do."""
+    """A reference to a secret that does not exist: names the reference and what to do."""
 
 
 class BadArguments(BadSettings):

@@ -1,4 +1,4 @@
-"""How the outside world is reached: addresses, security, and secrets by reference only."""
+"""What all sections of the settings share: unknown keys are refused, secrets are references."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SecretReference = Annotated[str, AfterValidator(_reference)]
 
 
 def secret(reference: str) -> str:
-    """What a reference leads to. Raises MissingSecret."""
+    """The secret of a reference. Raises MissingSecret."""
     kind, _, name = reference.partition(":")
     if kind == "env":
         value = os.environ.get(name)

@@ -1,4 +1,4 @@
-"""Bounded reads of a topic: exact messages with their place, as raw batches."""
+"""Bounded reads of topics: messages byte for byte with their offsets, as raw batches."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class OffsetsGone(DependencyFailed):
     """Offsets that the topic does not hold (any more, or yet): names them and what it holds."""
 
 
-class Place(NamedTuple):
-    """Where a message lies."""
+class MessagePosition(NamedTuple):
+    """The topic, partition and offset of a message."""
 
     topic: str
     partition: int
@@ -61,8 +61,9 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Limits:
-    """A batch holds at most so many records and, unless one alone is larger, so many bytes of keys
-    and values. A read fails when nothing came for `stall_s`."""
+    """The size of a batch: at most `records` messages and `bytes` bytes of keys and values; a
+    single larger message makes a batch of its own. A read fails when no message came for
+    `stall_s`."""
 
     records: int = MAX_RECORDS
     bytes: int = MAX_BYTES
@@ -79,8 +80,9 @@ def read_range(
     limits: Limits = Limits(),
 ) -> Iterator[pa.RecordBatch]:
     """Messages with offsets in [start, end), in order, as batches of `raw_messages.SCHEMA`
-    (`object` and `arrival_hour` null, `line` the offset). Offsets that compaction or a transaction
-    took are passed over. A message with a header name that is not UTF-8 comes without headers.
+    (`object` and `arrival_hour` null, `line` the offset). Offsets without a message (compacted, or
+    markers and aborted messages of transactions) are skipped. A message with a header name that is
+    not UTF-8 comes without headers.
 
     Raises OffsetsGone where the partition begins after `start` or ends before `end`,
     DependencyFailed when brokers do not answer or a transaction before `end` stays open.
@@ -95,23 +97,22 @@ def read_range(
             yield from _batches(messages, limits)
 
 
-def read_places(
+def read_positions(
     settings: KafkaSettings,
-    places: Iterable[Place],
-    isolation: str = READ_COMMITTED,
-    limits: Limits = Limits(),
+    positions: Iterable[MessagePosition],
 ) -> Iterator[pa.RecordBatch]:
-    """The messages at single places, each once, ordered by topic, partition and offset, as
-    `read_range` gives them. Neighbours are fetched together.
+    """The committed messages at single positions, each once, ordered by topic, partition and
+    offset, as batches of `raw_messages.SCHEMA`. Neighbours are fetched together.
 
-    Raises OffsetsGone where a place holds no message, DependencyFailed as `read_range` does.
+    Raises OffsetsGone where a position holds no message, DependencyFailed as `read_range` does.
     """
-    wanted = sorted(set(places))
+    wanted = sorted(set(positions))
     if not wanted:
         return
-    with _reading(settings, isolation) as reader:
-        for (topic, partition), group in groupby(wanted, key=lambda place: place[:2]):
-            offsets = [place[2] for place in group]
+    limits = Limits()
+    with _reading(settings, READ_COMMITTED) as reader:
+        for (topic, partition), group in groupby(wanted, key=lambda position: position[:2]):
+            offsets = [position[2] for position in group]
             reader.check(topic, partition, offsets[0], offsets[-1] + 1)
             for run in _runs(offsets):
                 missing = set(run)
@@ -129,7 +130,7 @@ def read_places(
 
 
 def _runs(offsets: Sequence[int]) -> Iterator[list[int]]:
-    """Sorted offsets cut where two neighbours lie so far apart that seeking is cheaper."""
+    """Sorted offsets, cut where two of them are so far apart that seeking is cheaper."""
     cuts = np.flatnonzero(np.diff(offsets) > NEAR) + 1
     for part in np.split(np.asarray(offsets), cuts):
         yield part.tolist()
@@ -146,7 +147,7 @@ def _reading(settings: KafkaSettings, isolation: str) -> Iterator[_Reader]:
 
 @dataclass
 class _Reader:
-    """One consumer that reads runs of one partition after another."""
+    """A consumer that reads one run of offsets after another."""
 
     settings: KafkaSettings
     client: Consumer
@@ -182,7 +183,7 @@ class _Reader:
     def run(
         self, topic: str, partition: int, start: int, end: int, limits: Limits
     ) -> Iterator[list[Message]]:
-        """Lists of messages, each about a batch large, of the offsets [start, end)."""
+        """The messages with offsets [start, end), in lists of about the size of a batch."""
         self.client.assign([TopicPartition(topic, partition, start)])
         wanted, reached, last = min(_FIRST_LOOK, limits.records), start, time.monotonic()
         while reached < end:
@@ -191,7 +192,9 @@ class _Reader:
                 reached, last = reached_now, time.monotonic()
             elif time.monotonic() - last > limits.stall_s:
                 raise DependencyFailed(self._stalled(topic, partition, reached, end, limits))
-            messages = [one for one in messages if (at := one.offset()) is not None and at < end]
+            messages = [
+                message for message in messages if (at := message.offset()) is not None and at < end
+            ]
             if messages:
                 mean = sum(map(_size, messages)) / len(messages)
                 wanted = min(limits.records, max(1, int(limits.bytes / max(mean, 1))))
@@ -200,7 +203,7 @@ class _Reader:
         self.client.unassign()
 
     def _some(self, wanted: int, reached: int) -> tuple[list[Message], int]:
-        """The next messages, and the offset up to which nothing else is to come."""
+        """The next messages (at most `wanted`), and the offset before which no other will come."""
         messages = []
         with asking(self.settings, "read", self.troubles):
             for message in self.client.consume(wanted, _POLL_S):
@@ -235,7 +238,7 @@ def _size(message: Message) -> int:
 
 
 def _batches(messages: Sequence[Message], limits: Limits) -> Iterator[pa.RecordBatch]:
-    """Raw batches within the limits."""
+    """Messages of one partition as raw batches within the limits."""
     if not messages:
         return
     sizes = np.fromiter(map(_size, messages), np.int64, len(messages))
@@ -248,10 +251,10 @@ def _batches(messages: Sequence[Message], limits: Limits) -> Iterator[pa.RecordB
 
 
 def _batch(messages: Sequence[Message]) -> pa.RecordBatch:
-    """A raw batch of messages of one partition, exact."""
+    """Messages of one partition, in the schema of raw messages."""
     count = len(messages)
-    offsets = pa.array(np.fromiter((one.offset() for one in messages), np.int64, count))
-    stamps = [one.timestamp() for one in messages]
+    offsets = pa.array(np.fromiter((message.offset() for message in messages), np.int64, count))
+    stamps = [message.timestamp() for message in messages]
     times = [None if kind == TIMESTAMP_NOT_AVAILABLE else ms for kind, ms in stamps]
     columns = [
         constant(messages[0].topic(), count, pa.string()),
@@ -261,8 +264,8 @@ def _batch(messages: Sequence[Message]) -> pa.RecordBatch:
         offsets,
         pa.nulls(count, UTC_MS),
         pa.array(times, pa.int64()).cast(pa.timestamp("ms")).cast(UTC_MS),
-        pa.array([one.key() for one in messages], pa.binary()),
-        pa.array([one.value() for one in messages], pa.binary()),
+        pa.array([message.key() for message in messages], pa.binary()),
+        pa.array([message.value() for message in messages], pa.binary()),
         pa.nulls(count, pa.int64()),
         constant(False, count, pa.bool_()),
         pa.array(list(map(_headers, messages)), SCHEMA.field("headers").type),

@@ -36,7 +36,7 @@ Partition = tuple[str, int]
 
 
 def bootstrap(settings: KafkaSettings) -> str:
-    """Where the cluster is. Raises BadSettings when nobody said it."""
+    """Addresses of the brokers (host:port, ...). Raises BadSettings when they are not set."""
     if not settings.bootstrap:
         raise BadSettings("kafka.bootstrap is not set: give host:port of one or more brokers")
     return settings.bootstrap
@@ -49,7 +49,7 @@ def client_properties(settings: KafkaSettings) -> dict[str, str]:
 
 
 class Troubles:
-    """Remembers the last trouble a client had with its brokers, so that a timeout can say why."""
+    """The error callback of a client: it keeps the last error, so that a timeout can say why."""
 
     def __init__(self) -> None:
         self.last: str | None = None
@@ -60,13 +60,13 @@ class Troubles:
             self.last = error.str()
 
     def why(self) -> str | None:
-        """The last trouble, without the address it begins with."""
+        """The last error, without the address it begins with; None where there was none."""
         self.listen(0.0)
         return self.last and re.sub(r"^.*?/\w+: ", "", self.last)
 
 
 def admin(settings: KafkaSettings) -> tuple[AdminClient, Troubles]:
-    """A client for topics and offsets, and what troubles it has. Raises BadSettings."""
+    """A client for topics and offsets, and the errors that it meets. Raises BadSettings."""
     client, troubles = _client(AdminClient, settings, {})
     troubles.listen = client.poll
     return client, troubles
@@ -98,9 +98,9 @@ def _client(
     troubles = Troubles()
     # librdkafka writes each failed connection to stderr; the error raised says the same once
     quiet = {"log_level": "2"}
-    given = {**quiet, **(defaults or {}), **client_properties(settings), **own}
+    properties = {**quiet, **(defaults or {}), **client_properties(settings), **own}
     try:
-        return kind({**given, "error_cb": troubles}), troubles
+        return kind({**properties, "error_cb": troubles}), troubles
     except KafkaException as error:
         raise BadSettings(f"kafka.properties: {error.args[0].str()}") from None
     except (TypeError, ValueError) as error:
@@ -109,7 +109,7 @@ def _client(
 
 @contextmanager
 def asking(settings: KafkaSettings, what: str, troubles: Troubles) -> Iterator[None]:
-    """Turn Kafka's errors into DependencyFailed that says what was asked of which brokers."""
+    """Turn Kafka's errors into DependencyFailed that names what was asked and the brokers."""
     try:
         yield
     except KafkaException as error:
@@ -117,7 +117,7 @@ def asking(settings: KafkaSettings, what: str, troubles: Troubles) -> Iterator[N
 
 
 def failure(settings: KafkaSettings, what: str, error: KafkaError, troubles: Troubles) -> str:
-    """One line for a person: what could not be done, where, why, and what to look at."""
+    """A message for the user: what could not be done, where, why, and what to check."""
     where = bootstrap(settings)
     if error.code() not in _UNREACHABLE:
         return f"Kafka at {where} could not {what}: {error.str()}"
@@ -129,10 +129,10 @@ def failure(settings: KafkaSettings, what: str, error: KafkaError, troubles: Tro
 
 
 def partitions(settings: KafkaSettings, topics: Sequence[str]) -> list[Partition]:
-    """Every partition of the topics, in order. Raises DependencyFailed, also for a topic that is
-    not there."""
+    """Every partition of the topics, in order. Raises DependencyFailed, also where a topic does not
+    exist."""
     client, troubles = admin(settings)
-    with asking(settings, "say what topics it has", troubles):
+    with asking(settings, "list its topics", troubles):
         known = client.list_topics(timeout=REQUEST_S).topics
     absent = [topic for topic in topics if topic not in known]
     if absent:
@@ -151,8 +151,8 @@ def begin_offsets(settings: KafkaSettings, topics: Sequence[str]) -> dict[Partit
 def end_offsets(
     settings: KafkaSettings, topics: Sequence[str], isolation: str = READ_COMMITTED
 ) -> dict[Partition, int]:
-    """The offset after the last of each partition; with read_committed the first one of a
-    transaction still open. Raises DependencyFailed."""
+    """The offset behind the last message of each partition; with read_committed that of the first
+    message of a transaction still open. Raises DependencyFailed."""
     return _offsets(settings, partitions(settings, topics), OffsetSpec.latest(), isolation)
 
 
@@ -160,31 +160,33 @@ def offsets_at(
     settings: KafkaSettings,
     topics: Sequence[str],
     moment: datetime,
-    isolation: str = READ_COMMITTED,
 ) -> dict[Partition, int]:
-    """Of each partition the first offset whose timestamp is `moment` or later; its end where
-    there is none. `moment` knows its zone. Raises BadSettings, DependencyFailed."""
+    """The first offset of each partition whose timestamp is `moment` or later; the partition's end
+    where there is none. `moment` must have a zone. Raises BadSettings, DependencyFailed."""
     if moment.tzinfo is None:
         raise BadSettings(f"time {moment.isoformat()} has no zone: give one, such as +09:00")
-    places = partitions(settings, topics)
+    wanted = partitions(settings, topics)
     since = OffsetSpec.for_timestamp(int(moment.timestamp() * 1000))
-    ends = _offsets(settings, places, OffsetSpec.latest(), isolation)
-    found = _offsets(settings, places, since, isolation)
-    return {place: found[place] if 0 <= found[place] < end else end for place, end in ends.items()}
+    ends = _offsets(settings, wanted, OffsetSpec.latest())
+    firsts = _offsets(settings, wanted, since)
+    return {
+        partition: firsts[partition] if 0 <= firsts[partition] < end else end
+        for partition, end in ends.items()
+    }
 
 
 def _offsets(
     settings: KafkaSettings,
-    places: Sequence[Partition],
+    wanted: Sequence[Partition],
     spec: OffsetSpec,
     isolation: str = READ_COMMITTED,
 ) -> dict[Partition, int]:
     client, troubles = admin(settings)
-    wanted = {TopicPartition(topic, number): spec for topic, number in places}
-    if not wanted:
+    specs = {TopicPartition(topic, number): spec for topic, number in wanted}
+    if not specs:
         return {}
-    with asking(settings, f"look up offsets of {places[0][0]}", troubles):
+    with asking(settings, f"look up offsets of {wanted[0][0]}", troubles):
         futures = client.list_offsets(
-            wanted, isolation_level=ISOLATION[isolation], request_timeout=REQUEST_S
+            specs, isolation_level=ISOLATION[isolation], request_timeout=REQUEST_S
         )
-        return {(at.topic, at.partition): one.result().offset for at, one in futures.items()}
+        return {(at.topic, at.partition): future.result().offset for at, future in futures.items()}

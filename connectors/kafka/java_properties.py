@@ -1,4 +1,4 @@
-"""Kafka settings, which are written in librdkafka's names, said to clients in Java (Flink)."""
+"""Kafka settings, written in librdkafka's names, as properties of Java clients (Flink)."""
 
 from __future__ import annotations
 
@@ -39,44 +39,40 @@ RENAMED = {
     "topic.metadata.refresh.interval.ms": "metadata.max.age.ms",
 }
 SILENT = frozenset({"debug", "log_level", "log.connection.close", "statistics.interval.ms"})
-"""These only say how much librdkafka tells about itself."""
+"""Logs and statistics of librdkafka; Java clients need none of them."""
 
 MODULES = {
     "PLAIN": "plain.PlainLoginModule",
     "SCRAM-SHA-256": "scram.ScramLoginModule",
     "SCRAM-SHA-512": "scram.ScramLoginModule",
 }
-SHADED = "org.apache.flink.kafka.shaded."
 _SASL = ("sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password")
 _PKCS1 = "-----BEGIN RSA PRIVATE KEY-----"
 
 
-def java_properties(settings: KafkaSettings, shaded: bool = False) -> dict[str, str]:
-    """The same as `client_properties`, by the names of Java clients. `shaded` is for the one
-    inside Flink's SQL connector jar, whose login modules bear other names. Private keys are read
-    here, so treat the result as a secret. Raises BadSettings for a property Java cannot be told.
+def java_properties(settings: KafkaSettings) -> dict[str, str]:
+    """`client_properties` by the names of Java clients. Private keys and passwords are in it, so
+    treat it as a secret. Raises BadSettings for a property that Java clients do not have.
     """
     left = client_properties(settings)
-    told: dict[str, str] = {}
-    told |= _sasl(left, SHADED if shaded else "")
-    told |= _trust(left) | _keys(left) | _verification(left)
+    properties = _sasl(left) | _trust(left) | _keys(left) | _verification(left)
     for name, value in left.items():
         if name in SAME:
-            told[name] = value
+            properties[name] = value
         elif name in RENAMED:
-            told[RENAMED[name]] = value
+            properties[RENAMED[name]] = value
         elif name not in SILENT:
             raise BadSettings(f"{_at(name)} = {value!r}: Java clients have no such thing; drop it")
-    return told
+    return properties
 
 
 def _at(name: str) -> str:
     return f"kafka.properties.{name}"
 
 
-def _sasl(left: dict[str, str], prefix: str) -> dict[str, str]:
-    one, other, user, password = (left.pop(name, None) for name in _SASL)
-    mechanism = one or other
+def _sasl(left: dict[str, str]) -> dict[str, str]:
+    singular, plural, user, password = (left.pop(name, None) for name in _SASL)
+    mechanism = singular or plural
     if not left.get("security.protocol", "").lower().startswith("sasl"):
         return {}
     if mechanism not in MODULES:
@@ -85,7 +81,7 @@ def _sasl(left: dict[str, str], prefix: str) -> dict[str, str]:
     for name, value in (("sasl.username", user), ("sasl.password", password)):
         if value is None:
             raise BadSettings(f"{_at(name)} is not set, and {mechanism} needs it")
-    module = f"{prefix}org.apache.kafka.common.security.{MODULES[mechanism]}"
+    module = f"org.apache.kafka.common.security.{MODULES[mechanism]}"
     config = f"{module} required username={_quoted(user)} password={_quoted(password)};"
     return {"sasl.mechanism": mechanism, "sasl.jaas.config": config}
 
@@ -96,22 +92,22 @@ def _quoted(text: str | None) -> str:
 
 
 def _trust(left: dict[str, str]) -> dict[str, str]:
-    place, text = left.pop("ssl.ca.location", None), left.pop("ssl.ca.pem", None)
+    path, text = left.pop("ssl.ca.location", None), left.pop("ssl.ca.pem", None)
     if text:
         return {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": text}
-    if not place:
+    if not path:
         return {}
-    if not Path(place).is_file():
-        raise BadSettings(f"{_at('ssl.ca.location')} = {place!r}: for Java give one PEM file")
-    return {"ssl.truststore.type": "PEM", "ssl.truststore.location": place}
+    if not Path(path).is_file():
+        raise BadSettings(f"{_at('ssl.ca.location')} = {path!r}: for Java give one PEM file")
+    return {"ssl.truststore.type": "PEM", "ssl.truststore.location": path}
 
 
 def _keys(left: dict[str, str]) -> dict[str, str]:
     store, password = left.pop("ssl.keystore.location", None), left.pop("ssl.keystore.password", "")
     if store:
         # a PKCS#12 file has one password, for itself and for its key
-        told = {"ssl.keystore.type": "PKCS12", "ssl.keystore.location": store}
-        return told | ({"ssl.keystore.password": password} if password else {})
+        properties = {"ssl.keystore.type": "PKCS12", "ssl.keystore.location": store}
+        return properties | ({"ssl.keystore.password": password} if password else {})
     chain, key = _pem(left, "ssl.certificate"), _pem(left, "ssl.key")
     if chain is None and key is None:
         return {}
@@ -131,22 +127,22 @@ def _keys(left: dict[str, str]) -> dict[str, str]:
 
 
 def _pem(left: dict[str, str], name: str) -> str | None:
-    place, text = left.pop(f"{name}.location", None), left.pop(f"{name}.pem", None)
-    if not place:
+    path, text = left.pop(f"{name}.location", None), left.pop(f"{name}.pem", None)
+    if not path:
         return text
     try:
-        return Path(place).read_text(encoding="ascii")
+        return Path(path).read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadSettings(f"{_at(name)}.location = {place!r}: cannot be read: {error}") from None
+        raise BadSettings(f"{_at(name)}.location = {path!r}: cannot be read: {error}") from None
 
 
 def _verification(left: dict[str, str]) -> dict[str, str]:
-    told = {}
+    properties = {}
     verify = left.pop("enable.ssl.certificate.verification", "true")
     if verify.lower() != "true":
         name = _at("enable.ssl.certificate.verification")
         raise BadSettings(f"{name} = {verify!r}: Java clients always verify; give ssl.ca.location")
     names = left.pop("ssl.endpoint.identification.algorithm", None)
     if names is not None:
-        told["ssl.endpoint.identification.algorithm"] = "" if names == "none" else names
-    return told
+        properties["ssl.endpoint.identification.algorithm"] = "" if names == "none" else names
+    return properties

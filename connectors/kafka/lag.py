@@ -1,4 +1,4 @@
-"""How far a consumer group is behind: what it has not committed yet, and since when that waits."""
+"""How far a consumer group is behind: records it has not committed, and how old they are."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ _MOVING = {
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 }
-"""What brokers say of a group while another of them takes it over."""
+"""Answers of brokers while another broker takes the group over."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """What a group has not committed: `offsets` counts them, markers of transactions too, and is 0
-    where no record stands there; `since_ms` is the oldest timestamp of the first records that wait
-    in each partition (epoch ms), None where none does."""
+    """What a group has not committed. `offsets` is how many offsets that are, markers of
+    transactions included, and 0 in a partition without a record among them. `since_ms` is the
+    oldest timestamp of the first such records of all partitions (epoch ms), None without any."""
 
     offsets: int
     since_ms: int | None
 
 
 def committed(
-    settings: KafkaSettings, group: str, places: Iterable[Partition]
+    settings: KafkaSettings, group: str, partitions: Iterable[Partition]
 ) -> dict[Partition, int]:
-    """Of these partitions the offsets a group will go on from; nothing of those it never
-    committed. Raises DependencyFailed."""
+    """The offset of each partition from which a group will read on; partitions it never committed
+    are absent. Raises DependencyFailed."""
     named = {"properties": {**settings.properties, "group.id": group}}
     reader, troubles = consumer(settings.model_copy(update=named), READ_COMMITTED)
     try:
         with asking(settings, f"look up offsets of the group {group}", troubles):
-            found = _committed(reader, [TopicPartition(*place) for place in places])
+            answered = _committed(reader, [TopicPartition(*partition) for partition in partitions])
     finally:
         reader.close()
-    for at in found:
+    for at in answered:
         if at.error is not None:
             what = f"look up the offset of {at.topic}-{at.partition} of the group {group}"
             raise DependencyFailed(failure(settings, what, at.error, troubles))
-    return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+    return {(at.topic, at.partition): at.offset for at in answered if at.offset >= 0}
 
 
 def _moves(error: BaseException) -> bool:
@@ -71,26 +71,30 @@ def _moves(error: BaseException) -> bool:
     stop=stop_after_delay(REQUEST_S),
     reraise=True,
 )
-def _committed(reader: Consumer, places: list[TopicPartition]) -> list[TopicPartition]:
-    return reader.committed(places, REQUEST_S)
+def _committed(reader: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    return reader.committed(partitions, REQUEST_S)
 
 
 def spans(settings: KafkaSettings, topics: Sequence[str]) -> dict[Partition, range]:
-    """The offsets that each partition holds of what is committed. Raises DependencyFailed."""
+    """The committed offsets that each partition holds. Raises DependencyFailed."""
     begins, ends = begin_offsets(settings, topics), end_offsets(settings, topics)
-    return {place: range(begin, ends[place]) for place, begin in begins.items()}
+    return {partition: range(begin, ends[partition]) for partition, begin in begins.items()}
 
 
 def waiting(
     settings: KafkaSettings, done: Mapping[Partition, int], held: Mapping[Partition, range]
 ) -> Waiting:
-    """What waits, of what partitions hold (`spans`), for a group that has committed `done`; a
-    partition it never committed waits as a whole. Raises DependencyFailed."""
-    starts = {place: max(done.get(place, 0), span.start) for place, span in held.items()}
-    behind = {place: start for place, start in starts.items() if start < held[place].stop}
+    """What of `held` (see `spans`) a group has not committed yet; `done` are the offsets it
+    committed, and a partition that is not in it counts as a whole. Raises DependencyFailed."""
+    starts = {
+        partition: max(done.get(partition, 0), span.start) for partition, span in held.items()
+    }
+    behind = {
+        partition: start for partition, start in starts.items() if start < held[partition].stop
+    }
     stamps = first_timestamps(settings, behind)
     return Waiting(
-        sum(held[place].stop - starts[place] for place in stamps),
+        sum(held[partition].stop - starts[partition] for partition in stamps),
         min(stamps.values(), default=None),
     )
 
@@ -99,15 +103,15 @@ def first_timestamps(
     settings: KafkaSettings, starts: Mapping[Partition, int]
 ) -> dict[Partition, int]:
     """Timestamp (epoch ms) of the first committed record at or after an offset of each partition;
-    nothing of partitions that have none. Raises DependencyFailed."""
+    partitions without one are absent. Raises DependencyFailed."""
     if not starts:
         return {}
     reader, troubles = consumer(settings, READ_COMMITTED)
-    found: dict[Partition, int] = {}
+    timestamps: dict[Partition, int] = {}
     left = set(starts)
     deadline = time.monotonic() + FIRST_S
     try:
-        reader.assign([TopicPartition(*place, offset) for place, offset in starts.items()])
+        reader.assign([TopicPartition(*partition, offset) for partition, offset in starts.items()])
         while left:
             message = reader.poll(0.5)
             if message is None:
@@ -115,17 +119,17 @@ def first_timestamps(
                     where = ", ".join(f"{topic}-{number}" for topic, number in sorted(left)[:3])
                     raise DependencyFailed(
                         f"Kafka at {bootstrap(settings)} gave no record of {where}"
-                        f" within {FIRST_S:g} s: {troubles.why() or 'no reason told'}"
+                        f" within {FIRST_S:g} s: {troubles.why() or 'no reason known'}"
                     )
                 continue
             error = message.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 raise DependencyFailed(failure(settings, "read a record", error, troubles))
-            place = (str(message.topic()), int(message.partition() or 0))
-            if error is None and place in left:
-                found[place] = message.timestamp()[1]
-            left.discard(place)
-            reader.pause([TopicPartition(*place)])
+            partition = (str(message.topic()), int(message.partition() or 0))
+            if error is None and partition in left:
+                timestamps[partition] = message.timestamp()[1]
+            left.discard(partition)
+            reader.pause([TopicPartition(*partition)])
     finally:
         reader.close()
-    return found
+    return timestamps

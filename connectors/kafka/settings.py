@@ -1,4 +1,4 @@
-"""How Kafka is reached, and what the topics shall be."""
+"""Settings: how Kafka is reached, and how topics are made."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class KafkaSettings(Section):
         for name in self.secrets.keys() & self.properties.keys():
             raise ValueError(f"{name} is given in properties and in secrets: keep one")
         if "bootstrap.servers" in self.properties or "bootstrap.servers" in self.secrets:
-            raise ValueError("bootstrap.servers is given as property: say it as bootstrap")
+            raise ValueError("bootstrap.servers is given as property: give it as bootstrap")
         return self
 
 
 class TopicSettings(Section):
     """How topics are made. `single_node` is for one broker on a laptop: replication and
-    min.insync.replicas are then 1, whatever is said here. `set_aside_retention_hours` is that of
-    dead-letters, unbound and late, which wait for a person. `max_message_bytes` is what a device
-    topic takes; it lies far above what is decoded, so that an oversize message can still be
-    stored and becomes a dead letter instead of a lost upload. `timestamps` LogAppendTime keeps
-    every sender's clock out of retention and of looking up offsets by time."""
+    min.insync.replicas are then 1, whatever the settings are. `set_aside_retention_hours` is that
+    of dead-letters, unbound and late, which wait for a person. `max_message_bytes` is what a device
+    topic takes; it lies far above what is decoded, so that an oversize message can still be stored
+    and becomes a dead letter instead of a lost upload. `timestamps` LogAppendTime keeps every
+    sender's clock out of retention and of looking up offsets by time."""
 
     partitions: PositiveInt = 12
     replication: PositiveInt = 3

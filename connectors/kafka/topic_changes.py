@@ -1,4 +1,4 @@
-"""A Kafka cluster beside the declared topics: how it differs, and making it so."""
+"""Compares the topics of a Kafka cluster with the declared ones, creates and alters them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ CREATE, ALTER, BY_HAND = "create", "alter", "by hand"
 
 @dataclass(frozen=True)
 class Drift:
-    """One difference between a cluster and what is declared, and what can be done: `create`,
-    `alter`, or only `by hand`. `found` is None where there is nothing yet."""
+    """A difference between the cluster and the declared topics, and what can be done about it:
+    `create`, `alter`, or only `by hand`. `found` is the value in the cluster, None where the topic
+    or the setting does not exist."""
 
     topic: str
     setting: str
@@ -44,20 +45,20 @@ class Drift:
 
 @dataclass(frozen=True)
 class Plan:
-    """All differences, and what else a person should know."""
+    """All differences, and warnings for the user."""
 
     drifts: tuple[Drift, ...]
     warnings: tuple[str, ...] = ()
 
 
 def plan(kafka: KafkaSettings, topics: Sequence[Topic]) -> Plan:
-    """How the cluster differs from `topics`. Raises DependencyFailed, BadSettings where it has
+    """How the cluster differs from `topics`. Raises DependencyFailed; BadSettings where it has
     fewer brokers than replicas are wanted."""
     return Cluster(kafka).plan(topics)
 
 
 def apply(kafka: KafkaSettings, topics: Sequence[Topic], allow_repartition: bool = False) -> Plan:
-    """Create what is absent and alter what differs; returns what was planned and done.
+    """Create absent topics and alter those that differ; returns the differences before.
 
     Raises BadSettings, before anything is changed, where a keyed topic would get more partitions
     without `allow_repartition`, or any topic fewer; DependencyFailed where Kafka does not obey.
@@ -110,7 +111,7 @@ class Cluster:
 
     def plan(self, topics: Sequence[Topic]) -> Plan:
         """How the cluster differs from `topics`."""
-        with asking(self.settings, "say what topics it has", self.troubles):
+        with asking(self.settings, "list its topics", self.troubles):
             metadata = self.client.list_topics(timeout=REQUEST_S)
         wanted = max((topic.replication for topic in topics), default=1)
         if len(metadata.brokers) < wanted:
@@ -130,9 +131,10 @@ class Cluster:
         return Plan(tuple(drifts), tuple(self._warnings(sorted(metadata.brokers), topics)))
 
     def wait(self, topics: Sequence[Topic]) -> None:
-        """Wait until brokers show what they have accepted, which takes them a moment."""
+        """Wait until the brokers show the accepted changes, which takes a moment. Raises
+        DependencyFailed."""
         deadline = time.monotonic() + REQUEST_S
-        while left := [one for one in self.plan(topics).drifts if one.action != BY_HAND]:
+        while left := [drift for drift in self.plan(topics).drifts if drift.action != BY_HAND]:
             if time.monotonic() > deadline:
                 raise DependencyFailed(
                     f"Kafka at {bootstrap(self.settings)} accepted the changes, but still shows"
@@ -144,11 +146,11 @@ class Cluster:
         asked = [ConfigResource(kind, name) for kind, name in resources]
         if not asked:
             return {}
-        with asking(self.settings, "say how topics and brokers are set", self.troubles):
+        with asking(self.settings, "describe topics and brokers", self.troubles):
             futures = self.client.describe_configs(asked, request_timeout=REQUEST_S)
             return {
-                resource.name: {name: entry.value for name, entry in one.result().items()}
-                for resource, one in futures.items()
+                resource.name: {name: entry.value for name, entry in future.result().items()}
+                for resource, future in futures.items()
             }
 
     def _warnings(self, brokers: Sequence[int], topics: Sequence[Topic]) -> list[str]:
@@ -172,7 +174,7 @@ class Cluster:
         return warnings
 
     def create(self, topics: Sequence[Topic]) -> None:
-        """Create topics; one that somebody else made meanwhile is left to the next plan."""
+        """Create topics; a topic that another client made meanwhile is left to the next plan."""
         if not topics:
             return
         new = [
@@ -183,15 +185,15 @@ class Cluster:
         self._settle("create", futures, {KafkaError.TOPIC_ALREADY_EXISTS})
 
     def alter(self, topic: str, changes: Sequence[Drift]) -> None:
-        """Change a topic's partitions and settings, nothing else of it."""
+        """Change partitions and settings of a topic as `changes` say, and nothing else."""
         for drift in changes:
             if drift.setting == "partitions":
                 more = [NewPartitions(topic, int(drift.wanted))]
                 self._settle("repartition", self.client.create_partitions(more), set())
         entries = [
-            ConfigEntry(one.setting, one.wanted, incremental_operation=AlterConfigOpType.SET)
-            for one in changes
-            if one.setting != "partitions"
+            ConfigEntry(change.setting, change.wanted, incremental_operation=AlterConfigOpType.SET)
+            for change in changes
+            if change.setting != "partitions"
         ]
         if entries:
             resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
@@ -200,10 +202,10 @@ class Cluster:
 
     def _settle(self, verb: str, futures: dict[str, Future[Any]], fine: set[int]) -> None:
         failed = []
-        for topic, one in futures.items():
+        for topic, future in futures.items():
             try:
                 with asking(self.settings, f"{verb} {topic}", self.troubles):
-                    one.result()
+                    future.result()
             except DependencyFailed as error:
                 cause = error.__cause__
                 if not isinstance(cause, KafkaException) or cause.args[0].code() not in fine:
@@ -218,16 +220,18 @@ def _creation(topic: Topic) -> list[Drift]:
     return [Drift(topic.name, name, None, value, CREATE) for name, value in settings.items()]
 
 
-def _differences(topic: Topic, found: TopicMetadata, config: dict[str, str]) -> list[Drift]:
+def _differences(topic: Topic, existing: TopicMetadata, config: dict[str, str]) -> list[Drift]:
     drifts = []
-    count = len(found.partitions)
+    count = len(existing.partitions)
     if count != topic.partitions:
         possible = ALTER if count < topic.partitions else BY_HAND
         note = "moves keys to other partitions" if topic.keyed else ""
         note = note if possible == ALTER else "partitions cannot be taken away"
         wanted = str(topic.partitions)
         drifts.append(Drift(topic.name, "partitions", str(count), wanted, possible, note))
-    replicas = min((len(one.replicas) for one in found.partitions.values()), default=0)
+    replicas = min(
+        (len(partition.replicas) for partition in existing.partitions.values()), default=0
+    )
     if replicas < topic.replication:
         note = "reassign with kafka-reassign-partitions"
         wanted = str(topic.replication)

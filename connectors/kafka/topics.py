@@ -1,4 +1,4 @@
-"""The topics of Odograph: which there are, and how each shall be."""
+"""The topics of Odograph: their names, and their settings on Kafka."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCHEMA_OF = {
 }
 """The schema file of each topic's values; `unbound` and `late` carry what a terminal sent."""
 ENVELOPE_BYTES = 1 << 20
-"""By how much a topic that is set aside takes more than a device topic: the place and reason
+"""How many bytes more a topic of messages set aside takes than a device topic: for the columns
 around the original bytes."""
 SEGMENTS = 8
 HOUR_MS = 3_600_000
@@ -38,7 +38,7 @@ COMPACT_AFTER_MS = HOUR_MS
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic as it shall be. In a `keyed` one the order of a key's messages matters."""
+    """A declared topic. In a `keyed` topic the order of the messages of a key matters."""
 
     name: str
     partitions: int
@@ -48,7 +48,7 @@ class Topic:
 
 
 def declared(settings: TopicSettings) -> list[Topic]:
-    """Every topic of Odograph, as the settings want it."""
+    """Every topic of Odograph with its settings."""
     single = settings.single_node
     replication = 1 if single else settings.replication
     common = {
@@ -78,7 +78,7 @@ def declared(settings: TopicSettings) -> list[Topic]:
 
 
 def _deleting(hours: float) -> dict[str, str]:
-    # a segment is deleted whole, so several of them keep deletion close to the hours said
+    # a segment is deleted whole, so several of them keep deletion close to the hours set
     return {
         "cleanup.policy": "delete",
         "retention.ms": str(round(hours * HOUR_MS)),

@@ -23,12 +23,13 @@ _TEXTS = ("device_no", "vehicle_id", "msisdn")
 
 
 class BadBindings(BadSettings):
-    """The bindings file is absent, empty or not what it should be: names file, column, value."""
+    """A bindings or vehicles file is absent, empty or has wrong contents: names file, column,
+    value."""
 
 
 @dataclass(frozen=True)
 class Terminals:
-    """A bindings snapshot, and what decoding needs to know of terminals."""
+    """The bindings of a file, and the terminals and phone numbers that decoding needs."""
 
     bindings: Bindings
     known: KnownTerminals
@@ -53,12 +54,12 @@ def bindings_table(path: str, settings: S3Settings) -> pa.Table:
 
 def _read(path: str, settings: S3Settings) -> pa.Table:
     parent, _, name = path.rpartition("/")
-    place = folder(parent or ("." if "/" not in path else "/"), settings)
-    if place.local and os.path.isdir(path):
+    parent_folder = folder(parent or ("." if "/" not in path else "/"), settings)
+    if parent_folder.local and os.path.isdir(path):
         raise BadBindings(f"bindings file {path} is a folder")
-    data = place.read(name)
+    data = parent_folder.read(name)
     if data is None:
-        if place.local:
+        if parent_folder.local:
             raise BadBindings(f"bindings file {path} does not exist")
         raise DependencyFailed(f"bindings file {path} does not exist")
     try:
@@ -113,7 +114,7 @@ def _with(table: pa.Table, name: str, column: pa.ChunkedArray | pa.Array) -> pa.
 
 
 def _instants(column: pa.ChunkedArray, name: str, path: str) -> pa.ChunkedArray:
-    """UTC instants; texts need a zone (Z or an offset)."""
+    """As timestamps in UTC. Raises BadBindings for a text without a zone (Z or an offset)."""
     if pa.types.is_timestamp(column.type) and column.type.tz:
         return column.cast(UTC_MS, safe=False)
     texts = column.cast(pa.string())

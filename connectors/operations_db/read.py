@@ -59,8 +59,8 @@ _BINDING_ROWS = pa.schema([*BINDINGS, pa.field("msisdn", pa.string())])
 
 @dataclass(frozen=True)
 class Mark:
-    """What tells one state of the tables from the next without reading them: counts and sums of
-    the times of all changes after `since_ms`. It looks back an hour before the newest change,
+    """Tells whether the tables changed, without reading them: counts and sums of the times of all
+    changes after `since_ms`, for each table. `since_ms` is an hour before the newest change,
     because a transaction that began earlier may commit later."""
 
     since_ms: int
@@ -70,9 +70,9 @@ class Mark:
 @dataclass(frozen=True, repr=False)
 class Contents:
     """Both tables at one instant: `bindings` with the columns of `bindings.SCHEMA`, `phones`
-    (phone number of a CSA terminal -> device_no; None where no binding has one), `vehicles` with
-    the columns of `vehicles.SCHEMA`. `version_ms` is the newest change, UTC epoch ms,
-    0 for none."""
+    (phone number of a CSA terminal -> device_no; None where no binding has a phone number),
+    `vehicles` with the columns of `vehicles.SCHEMA`. `version_ms` is the time of the newest change,
+    UTC epoch ms, 0 without any."""
 
     bindings: pa.Table
     phones: dict[str, str] | None
@@ -100,7 +100,7 @@ def connect(settings: DatabaseSettings, **options: Any) -> psycopg.Connection[An
 
 @contextmanager
 def failing(settings: DatabaseSettings, doing: str, advice: str) -> Iterator[None]:
-    """Turn database errors into DependencyFailed. Only the primary message is told: details and
+    """Turn database errors into DependencyFailed. It quotes the primary message only: details and
     context quote rows, and rows hold number plates."""
     try:
         yield
@@ -111,8 +111,8 @@ def failing(settings: DatabaseSettings, doing: str, advice: str) -> Iterator[Non
 
 
 def read(settings: DatabaseSettings) -> Contents:
-    """Both tables in one REPEATABLE READ transaction. Raises DependencyFailed when the database
-    is away, lacks the tables, or holds no binding at all."""
+    """Both tables, read in one REPEATABLE READ transaction. Raises DependencyFailed when the
+    database is away, lacks the tables, or holds no binding at all."""
     advice = (
         "see that it runs, that bindings_database says how to reach it, and that "
         "`odograph database apply` was run"
@@ -134,8 +134,8 @@ def read(settings: DatabaseSettings) -> Contents:
 
 
 def unchanged(settings: DatabaseSettings, mark: Mark) -> bool:
-    """Whether the tables are as they were at `mark`; a transaction of more than an hour may hide
-    (it is told by NOTIFY). Raises DependencyFailed."""
+    """Whether the tables are as they were at `mark`. Changes of a transaction that took more than
+    an hour are overlooked (NOTIFY announces them). Raises DependencyFailed."""
     advice = "the last snapshot stays in use"
     with failing(settings, "look for changes", advice), _snapshot(settings) as open_:
         return _mark(open_, mark.since_ms) == mark
@@ -152,8 +152,8 @@ def _snapshot(settings: DatabaseSettings) -> Iterator[psycopg.Connection[Any]]:
 
 
 def _mark(open_: psycopg.Connection[Any], since_ms: int) -> Mark:
-    found = open_.execute(_CHANGES, {"since": since_ms}).fetchall()
-    return Mark(since_ms, tuple((int(count), total) for count, total in found))
+    rows = open_.execute(_CHANGES, {"since": since_ms}).fetchall()
+    return Mark(since_ms, tuple((int(count), total) for count, total in rows))
 
 
 def _copy(
@@ -216,12 +216,13 @@ def _blocks(open_: psycopg.Connection[Any], query: str) -> Iterator[bytes]:
 
 
 def _phones(rows: pa.Table) -> dict[str, str] | None:
-    """Of a number that moved between terminals, the newest binding counts."""
-    given = rows.filter(rows["msisdn"].is_valid()).select(["msisdn", "device_no", "valid_from"])
-    if not given.num_rows:
+    """Phone number -> device_no; the newest binding counts where a number moved to another
+    terminal. None where no binding has a phone number."""
+    known = rows.filter(rows["msisdn"].is_valid()).select(["msisdn", "device_no", "valid_from"])
+    if not known.num_rows:
         return None
-    given = given.sort_by([("valid_from", "ascending"), ("device_no", "ascending")])
-    pairs = zip(given["msisdn"].to_pylist(), given["device_no"].to_pylist(), strict=True)
+    known = known.sort_by([("valid_from", "ascending"), ("device_no", "ascending")])
+    pairs = zip(known["msisdn"].to_pylist(), known["device_no"].to_pylist(), strict=True)
     return dict(pairs)
 
 

@@ -1,7 +1,7 @@
-"""What a job knows of terminals and vehicles: one immutable snapshot, kept new in the background.
+"""Bindings and vehicles of a job: an immutable snapshot, read again in the background.
 
-Readers take `holder.current` once a batch and never see two states mixed, because a new snapshot
-replaces the old one in a single assignment.
+Readers take `holder.current` once a batch. A new snapshot replaces the old one in a single
+assignment, so that a batch never sees parts of both.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, repr=False)
 class Snapshot:
-    """Bindings, what decoding needs to know of terminals, and the vehicles of those bindings.
-    `version_ms` is the newest change it holds, UTC epoch ms, 0 where the source tells none."""
+    """Bindings, the terminals and phone numbers that decoding needs, and the vehicles of those
+    bindings. `version_ms` is the time of the newest change in it, UTC epoch ms, 0 where unknown."""
 
     bindings: Bindings
     known: KnownTerminals
@@ -46,7 +46,7 @@ class Snapshot:
 
 
 class Holder(Protocol):
-    """Who has the newest snapshot of this process."""
+    """Gives the newest snapshot of this process."""
 
     @property
     def current(self) -> Snapshot:
@@ -55,7 +55,7 @@ class Holder(Protocol):
 
     @property
     def age_s(self) -> float:
-        """Seconds since the source last said that the snapshot is what it holds."""
+        """Seconds since the snapshot was last known to be what the source holds."""
 
     @property
     def version_ms(self) -> int:
@@ -68,8 +68,8 @@ class Holder(Protocol):
 
 @dataclass(frozen=True)
 class FileHolder:
-    """The snapshot of a bindings file, which never changes while a job runs. Its version is 0: a
-    file does not say when it was true."""
+    """The snapshot of a bindings file, which is read once. Its version is 0: a file does not say
+    when it was changed."""
 
     current: Snapshot
     age_s: float = 0.0
@@ -78,12 +78,14 @@ class FileHolder:
 
 
 class DatabaseHolder:
-    """The snapshot of the operations database: read when made, and again every `refresh_s` and on
-    NOTIFY by one thread. An outage keeps the last one until it is `max_age_s` old. So does an
-    empty table of bindings: that is a wrong database or a load half done, never a fleet."""
+    """The snapshot of the operations database, read by the constructor, and again by one thread
+    every `refresh_s` seconds and after each NOTIFY. In an outage the last snapshot is used until it
+    is `max_age_s` seconds old; so it is when the table of bindings is empty, which happens in a
+    wrong database or during a load, never in a fleet."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        """Reads the first snapshot. Raises DependencyFailed, MissingSecret: start is refused."""
+        """Reads the first snapshot. Raises DependencyFailed, MissingSecret: the job does not
+        start."""
         self._settings = settings
         self._where = read.describe(settings)
         self._failures = 0
@@ -129,27 +131,27 @@ class DatabaseHolder:
         return self._failures
 
     def close(self) -> None:
-        """Stop reading; the last snapshot stays, and ages."""
+        """Stop reading; the last snapshot stays, and grows old."""
         self._closed.set()
         self._thread.join(timeout=10)
 
     def _read(self) -> tuple[Snapshot, read.Mark]:
         began = time.monotonic()
-        found = read.read(self._settings)
-        bindings = Bindings.from_table(found.bindings)
+        contents = read.read(self._settings)
+        bindings = Bindings.from_table(contents.bindings)
         snapshot = Snapshot(
             bindings,
-            KnownTerminals(bindings.known, found.phones),
-            Vehicles(bindings, found.vehicles, found.version_ms),
-            found.version_ms,
+            KnownTerminals(bindings.known, contents.phones),
+            Vehicles(bindings, contents.vehicles, contents.version_ms),
+            contents.version_ms,
         )
         self._read_at, self._read_end = began, time.monotonic()
-        return snapshot, found.mark
+        return snapshot, contents.mark
 
-    def _refresh(self, told: bool) -> None:
-        """Read again, unless nothing was told and nothing has changed."""
+    def _refresh(self, notified: bool) -> None:
+        """Read again, unless the tables are unchanged; after a notification, in any case."""
         began = time.monotonic()
-        if not told and read.unchanged(self._settings, self._mark):
+        if not notified and read.unchanged(self._settings, self._mark):
             self._read_at = began
         else:
             self._latest, self._mark = self._read()
@@ -157,17 +159,17 @@ class DatabaseHolder:
         self._trouble = ""
 
     def _follow(self) -> None:
-        """Until closed: listen, refresh, and after a failure begin anew with growing pauses."""
+        """Until closed: listen and refresh; after a failure connect again, with growing pauses."""
         failed = 0
         while not self._closed.is_set():
             try:
                 with read.connect(self._settings, autocommit=True) as listening:
                     listening.execute(f"LISTEN {read.CHANNEL}")
-                    told = failed > 0
+                    notified = failed > 0
                     while not self._closed.is_set():
-                        self._refresh(told)
+                        self._refresh(notified)
                         failed = 0
-                        told = self._wait(listening)
+                        notified = self._wait(listening)
                 return
             except (psycopg.Error, DependencyFailed, MissingSecret) as error:
                 failed += 1
@@ -185,8 +187,9 @@ class DatabaseHolder:
         )  # fmt: skip
 
     def _wait(self, listening: psycopg.Connection[Any]) -> bool:
-        """Until the next refresh is due; True when a change was told. After a change it waits for
-        the rest of the burst, and so long that reading takes no more than a fifth of the time."""
+        """Wait until the next refresh is due; True when the database notified of a change. Then it
+        waits for the rest of a burst of changes, and so long that reads take at most a fifth of the
+        time."""
         due = time.monotonic() + self._settings.refresh_s
         while not self._closed.is_set() and (left := due - time.monotonic()) > 0:
             if list(listening.notifies(timeout=min(left, _SLICE_S), stop_after=1)):
@@ -220,7 +223,7 @@ def held_file(path: str, settings: S3Settings) -> FileHolder:
     key = (path, settings)
     with _lock:
         if key not in _files:
-            found = load_bindings(path, settings)
-            vehicles = Vehicles.unknown(found.bindings)
-            _files[key] = FileHolder(Snapshot(found.bindings, found.known, vehicles, 0))
+            terminals = load_bindings(path, settings)
+            vehicles = Vehicles.unknown(terminals.bindings)
+            _files[key] = FileHolder(Snapshot(terminals.bindings, terminals.known, vehicles, 0))
         return _files[key]

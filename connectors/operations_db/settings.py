@@ -1,4 +1,4 @@
-"""How the operations database is reached."""
+"""Settings: how the operations database is reached, and how often it is read."""
 
 from __future__ import annotations
 

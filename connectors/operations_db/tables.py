@@ -1,4 +1,4 @@
-"""Makes the tables of the operations database and fills them from files."""
+"""Creates the tables of the operations database and fills them from files."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ _REPLACE_BINDINGS = (
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load did: rows removed and written in device_binding and vehicle, and how many
-    intervals were left out because two vehicles claim them."""
+    """Counts of a load: rows of device_binding removed (`removed`) and written (`bindings`), rows
+    of vehicle written (`vehicles`), and intervals left out because two vehicles claim them."""
 
     removed: int
     bindings: int
@@ -63,15 +63,15 @@ class Loaded:
 
 
 def apply(settings: DatabaseSettings) -> None:
-    """Make the tables of vehicles and bindings with their constraints and triggers; where they are,
-    nothing changes. Raises DependencyFailed."""
+    """Create the tables of vehicles and bindings with their constraints and triggers; nothing
+    changes where they exist. Raises DependencyFailed."""
     file = resources.files(__package__).joinpath("operations.sql")
     run_sql(settings, file, "the right to create tables and the extension btree_gist")
 
 
 def run_sql(settings: DatabaseSettings, file: Traversable, right: str) -> None:
-    """Run the statements of an SQL file that makes tables, in one transaction; `right` is what the
-    user needs for it. Raises DependencyFailed."""
+    """Run the statements of an SQL file that creates tables, in one transaction; `right` names the
+    right that the user needs, for messages. Raises DependencyFailed."""
     statements = file.read_text("utf-8")
     advice = f"the user needs {right}"
     with failing(settings, "make the tables", advice), connect(settings) as connection:
@@ -87,13 +87,13 @@ def load(
     made_up: bool,
     ambiguous_as_unbound: bool,
 ) -> Loaded:
-    """In one transaction: terminals named in `bindings` (of `bindings_file.bindings_table`)
-    get exactly these rows, others keep theirs; vehicles (columns of `VEHICLE_TYPES`) are added or
-    changed, with `made_up` only added. What is so already is not written, so a second load changes
-    nothing.
+    """Load bindings and vehicles in one transaction. Terminals named in `bindings` (as
+    `bindings_file.bindings_table` gives them) get exactly these rows, other terminals keep theirs.
+    `vehicles` (columns of `VEHICLE_TYPES`) are added or changed, with `made_up` only added. Rows
+    that are equal already are not written, so a second load changes nothing.
 
     The tables cannot hold two vehicles for a terminal at one instant. Raises BadBindings for such
-    rows, or with `ambiguous_as_unbound` leaves those intervals out. Raises DependencyFailed."""
+    rows; with `ambiguous_as_unbound` those intervals are left out. Raises DependencyFailed."""
     rows, ambiguous = exclusive(bindings)
     if ambiguous and not ambiguous_as_unbound:
         raise BadBindings(_claimed(bindings, ambiguous))
@@ -111,37 +111,39 @@ def load(
 
 
 def exclusive(bindings: pa.Table) -> tuple[pa.Table, int]:
-    """What the rows of a bindings file come to: rows that never overlap, under the rules of
-    `Bindings` (the highest version of an interval stands), and how many intervals were left out
-    because two vehicles claim them."""
-    found = Bindings.from_table(bindings)
-    terminal = np.repeat(np.arange(found.terminals), np.diff(found.first))
+    """The rows of a bindings file as rows that never overlap, by the rules of `Bindings` (the
+    highest version of an interval counts), with the columns of `SCHEMA` and msisdn; and how many
+    intervals were left out because two vehicles claim them."""
+    resolved = Bindings.from_table(bindings)
+    terminal = np.repeat(np.arange(resolved.terminals), np.diff(resolved.first))
     follows = np.append(terminal[1:] == terminal[:-1], False)
-    until = np.where(follows, np.append(found.change_ms[1:], 0), 0)
-    bound = np.flatnonzero(found.vehicle >= 0)
-    device_no = pa.array([name.decode() for name in found.names.tolist()], pa.string())
+    until = np.where(follows, np.append(resolved.change_ms[1:], 0), 0)
+    bound = np.flatnonzero(resolved.vehicle >= 0)
+    device_no = pa.array([name.decode() for name in resolved.names.tolist()], pa.string())
     instants = pa.timestamp("ms", "UTC")
     rows = pa.table(
         [
             device_no.take(pa.array(terminal[bound])),
-            found.vehicles.take(pa.array(found.vehicle[bound])),
-            pa.array(found.change_ms[bound]).cast(instants),
+            resolved.vehicles.take(pa.array(resolved.vehicle[bound])),
+            pa.array(resolved.change_ms[bound]).cast(instants),
             pa.array(until[bound], mask=~follows[bound]).cast(instants),
-            pa.array(found.version[bound]),
+            pa.array(resolved.version[bound]),
         ],
         SCHEMA,
     )
     phones = pa.nulls(rows.num_rows, pa.string())
     if "msisdn" in bindings.column_names:
-        given = bindings.filter(bindings["msisdn"].is_valid())
-        known = dict(zip(given["device_no"].to_pylist(), given["msisdn"].to_pylist(), strict=True))
+        with_phone = bindings.filter(bindings["msisdn"].is_valid())
+        known = dict(
+            zip(with_phone["device_no"].to_pylist(), with_phone["msisdn"].to_pylist(), strict=True)
+        )
         phones = pa.array([known.get(name) for name in rows["device_no"].to_pylist()], pa.string())
-    return rows.append_column("msisdn", phones), int((found.vehicle == AMBIGUOUS).sum())
+    return rows.append_column("msisdn", phones), int((resolved.vehicle == AMBIGUOUS).sum())
 
 
 def read_vehicles(data: bytes | pa.Buffer, path: str) -> pa.Table:
-    """Vehicles from a CSV: the columns of `VEHICLE_TYPES`, of which `VEHICLE_REQUIRED` must be
-    there. Raises BadBindings without quoting the row, which holds a number plate."""
+    """Vehicles from a CSV file with the columns of `VEHICLE_TYPES`, of which `VEHICLE_REQUIRED` are
+    required. Raises BadBindings without quoting the row, which holds a number plate."""
     options = pa_csv.ConvertOptions(
         column_types=VEHICLE_TYPES, strings_can_be_null=True, null_values=[""]
     )
@@ -168,13 +170,13 @@ def read_vehicles(data: bytes | pa.Buffer, path: str) -> pa.Table:
 
 
 def _claimed(bindings: pa.Table, ambiguous: int) -> str:
-    found = Bindings.from_table(bindings)
-    change = int(np.flatnonzero(found.vehicle == AMBIGUOUS)[0])
-    terminal = int(np.searchsorted(found.first, change, side="right")) - 1
-    moment = np.datetime64(int(found.change_ms[change]), "ms")
+    resolved = Bindings.from_table(bindings)
+    change = int(np.flatnonzero(resolved.vehicle == AMBIGUOUS)[0])
+    terminal = int(np.searchsorted(resolved.first, change, side="right")) - 1
+    moment = np.datetime64(int(resolved.change_ms[change]), "ms")
     return (
         f"bindings: at {ambiguous} instants a second vehicle claims a terminal, first "
-        f"{found.names[terminal].decode()} from {moment}Z on, and the table refuses overlaps; "
+        f"{resolved.names[terminal].decode()} from {moment}Z on, and the table refuses overlaps; "
         "correct the file, or leave those intervals unbound with --ambiguous-as-unbound"
     )
 

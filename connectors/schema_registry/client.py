@@ -1,4 +1,4 @@
-"""Requests to a schema registry, and what its answers and silences mean."""
+"""Requests to a schema registry: repeated during outages, with answers told from failures."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ NOT_FOUND = {40401, 40402, 40403}
 _CHUNK = 64 << 10
 
 OnWait = Callable[[float, str], None]
-"""Told each time before a request is tried again: seconds until then, and why."""
+"""Called before a request is tried again, with the seconds until then and the reason."""
 
 
 class Missing(Exception):
-    """The registry answered that it has no such subject, version or schema: its words."""
+    """The registry has no such subject, version or schema; its message."""
 
 
 class Refused(Exception):
-    """The registry will not take what was sent, and never will: its words."""
+    """The registry refuses what was sent, and will refuse it again; its message."""
 
 
 class _Away(Exception):
-    """No answer that means anything; asking again may help."""
+    """No usable answer; trying again may help."""
 
 
 def _silent(seconds: float, reason: str) -> None:
-    """Nobody wants to know."""
+    """Does nothing."""
 
 
 class RegistryClient:
-    """A registry at `settings.url`. Each request is tried again with growing pauses until
-    `give_up_s`, whatever went wrong, for an outage must never look like an answer."""
+    """A registry at `settings.url`. Each request is tried again with growing pauses for `give_up_s`
+    seconds unless the registry itself answers: an outage must never look like an answer."""
 
     def __init__(self, settings: RegistrySettings) -> None:
         if not settings.url:
@@ -66,19 +66,20 @@ class RegistryClient:
         self.session = requests.Session()
 
     def get(self, path: str, give_up_s: float, on_wait: OnWait = _silent) -> Any:
-        """What the registry has at `path`. Raises Missing, DependencyFailed."""
+        """The JSON at `path`; `on_wait` is called before each pause. Raises Missing,
+        DependencyFailed."""
         return self._persist("GET", path, None, give_up_s, on_wait)
 
-    def post(self, path: str, body: Any, give_up_s: float, on_wait: OnWait = _silent) -> Any:
-        """What the registry answers to `body`. Raises Missing, Refused, DependencyFailed."""
-        return self._persist("POST", path, body, give_up_s, on_wait)
+    def post(self, path: str, body: Any, give_up_s: float) -> Any:
+        """The JSON answer to `body`. Raises Missing, Refused, DependencyFailed."""
+        return self._persist("POST", path, body, give_up_s, _silent)
 
-    def put(self, path: str, body: Any, give_up_s: float, on_wait: OnWait = _silent) -> Any:
+    def put(self, path: str, body: Any, give_up_s: float) -> Any:
         """As `post`."""
-        return self._persist("PUT", path, body, give_up_s, on_wait)
+        return self._persist("PUT", path, body, give_up_s, _silent)
 
     def _persist(self, verb: str, path: str, body: Any, give_up_s: float, on_wait: OnWait) -> Any:
-        def tell(state: RetryCallState) -> None:
+        def before_pause(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
             pause = state.next_action.sleep if state.next_action else 0.0
             on_wait(pause, f"{self.shown}{path}: {error}")
@@ -87,7 +88,7 @@ class RegistryClient:
             retry=retry_if_exception_type(_Away),
             wait=GROWING,
             stop=stop_after_delay(give_up_s),
-            before_sleep=tell,
+            before_sleep=before_pause,
             reraise=True,
         )
         try:
@@ -131,8 +132,8 @@ def _bounded(response: requests.Response, deadline: float) -> bytes:
 
 
 def _understood(status: int, data: bytes) -> Any:
-    """The answer as JSON. A 404 says that something is not there only where it bears Confluent's
-    code: from a proxy or a wrong path it says nothing about a schema."""
+    """The answer as JSON. A 404 means that something does not exist only with a code of Confluent:
+    without it, it comes from a proxy or a wrong path. Raises Missing, Refused, _Away."""
     try:
         answer: Any = json.loads(data)
     except (ValueError, RecursionError):

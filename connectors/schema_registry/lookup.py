@@ -1,4 +1,4 @@
-"""A schema registry with Confluent's API: writer schemas by id, and the ids of our own."""
+"""A schema registry with Confluent's API: writer schemas by id, and the ids of Odograph's own."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def subject_of(topic: str) -> str:
 
 @dataclass
 class Stalls:
-    """How often and how long look-ups waited for a registry that was away. `waiting` is above 0
-    while one waits; made for a gauge that somebody else reads."""
+    """How often (`count`) and how long look-ups waited for a registry that was away, and the last
+    reason; `waiting` is 1 while a look-up waits. Metrics read it."""
 
     waiting: int = 0
     count: int = 0
@@ -53,25 +53,25 @@ class Stalls:
 
     @property
     def seconds(self) -> float:
-        """Seconds waited so far, those of a wait that goes on included."""
+        """Seconds waited so far, including a wait that still goes on."""
         return self.waited_s + (time.monotonic() - self.since if self.waiting else 0.0)
 
     def begin(self, reason: str) -> None:
-        """A look-up waits, or waits on."""
+        """A look-up begins to wait, or goes on waiting, for this reason."""
         self.reason = reason
         if not self.waiting:
             self.waiting, self.count, self.since = 1, self.count + 1, time.monotonic()
 
     def end(self) -> None:
-        """It waits no longer."""
+        """The look-up has ended."""
         self.waited_s, self.waiting = self.seconds, 0
 
 
 @dataclass(frozen=True)
 class RegistrySchemas:
-    """Writer schemas by id, as `transforms.decode.avro.WriterSchemas`. A plain value that may
-    travel to workers; what was looked up is shared by the whole process and kept in the folder
-    `settings.cache`, below a folder for this registry."""
+    """Writer schemas by id (a `transforms.decode.avro.WriterSchemas`). Only settings, so that it
+    can be sent to workers; the schemas are shared by the whole process, and kept in the folder
+    `settings.cache`, in a sub-folder for this registry."""
 
     settings: RegistrySettings
 
@@ -83,7 +83,7 @@ class RegistrySchemas:
         return _shared(self.settings).lookup(schema_id)
 
     def why(self, schema_id: int) -> str | None:
-        """Why the last look-up of this id gave None."""
+        """Why the last look-up of this id gave None; None where it did not."""
         return _shared(self.settings).reasons.get(schema_id)
 
     @property
@@ -99,9 +99,10 @@ def _shared(settings: RegistrySettings) -> Lookup:
 
 @dataclass
 class Lookup:
-    """Memory, then disk, then the registry. An id that is there never changes, one that is not
-    may come: a 404 is asked again for a second, then believed for half a minute. That second is
-    taken from a store of patience, so that a flood of invented ids cannot stop the work."""
+    """Looks in memory, then on disk, then in the registry. A schema never changes its id; an id
+    that is absent may still be registered. So the registry is asked again for a second
+    (`BELIEVE_AFTER_S`) before an absence is believed, for half a minute (`UNKNOWN_FOR_S`). All such
+    seconds come out of one budget (`patience`), so that many invented ids cannot stop the work."""
 
     settings: RegistrySettings
     stalls: Stalls = field(default_factory=Stalls)
@@ -127,12 +128,13 @@ class Lookup:
 
     @functools.cached_property
     def client(self) -> RegistryClient:
-        """The connection, opened by the first id that is not in the cache."""
+        """The client, made for the first id that is not in the cache."""
         return RegistryClient(self.settings)
 
     @functools.cached_property
     def disk(self) -> Folder | None:
-        """Where schemas of this registry are kept; another registry counts its ids itself."""
+        """The folder of this registry's schemas, None without a cache; ids of another registry mean
+        other schemas."""
         if not self.settings.cache:
             return None
         url = str(self.settings.url)
@@ -213,7 +215,8 @@ class Lookup:
 
 
 def usable(answer: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
-    """The Avro record in a registry's answer, or why it is none that can be decoded with."""
+    """The Avro record schema in a registry's answer and None; or None and why it cannot be used to
+    decode messages."""
     kind = answer.get("schemaType") or "AVRO"
     if kind != "AVRO":
         return None, f"is {kind}, not AVRO"
@@ -232,11 +235,11 @@ def usable(answer: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
 
 
 def ids(settings: RegistrySettings, topics: Iterable[str] | None = None) -> dict[str, int]:
-    """The schema id to write each topic's values with (of all that have a schema, unless told):
-    that of exactly this version's schema.
+    """Topic -> the id of the schema with which this version of Odograph writes its values; of all
+    topics that have a schema, or of `topics`.
 
-    Asked once a process. Raises DependencyFailed where one is not registered, or when the
-    registry does not answer for `give_up_s`.
+    Each is asked once a process. Raises DependencyFailed where a schema is not registered, or when
+    the registry does not answer for `give_up_s` seconds.
     """
     chosen = SCHEMA_OF if topics is None else topics
     return {topic: latest_id(settings, topic) for topic in chosen}
@@ -244,7 +247,7 @@ def ids(settings: RegistrySettings, topics: Iterable[str] | None = None) -> dict
 
 @functools.lru_cache(maxsize=256)
 def latest_id(settings: RegistrySettings, topic: str) -> int:
-    """The id of this version's schema under a topic's subject; as `ids`."""
+    """As `ids`, for one topic."""
     body = {"schema": json.dumps(load(SCHEMA_OF[topic]).avro), "schemaType": "AVRO"}
     client = RegistryClient(settings)
     try:

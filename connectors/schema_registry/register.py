@@ -1,4 +1,4 @@
-"""Registering our schemas: checked against every version that is already there."""
+"""Registers Odograph's schemas after checking them against every registered version."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from schemas.lint import lint_directory
 
 COMPATIBILITY = "BACKWARD_TRANSITIVE"
 FIRST_ANSWER_S = 15.0
-"""A person waits for the command; a job waits `give_up_s`."""
+"""Seconds to wait for an answer: less than a job (`give_up_s`), for a person waits for the
+command."""
 
 
 class NotRegistered(Exception):
-    """Schemas that must not replace what is registered: every problem, and nothing registered."""
+    """Schemas must not replace registered versions; `problems` has every reason. Nothing was
+    registered."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -33,17 +35,11 @@ class NotRegistered(Exception):
 
 @dataclass(frozen=True)
 class Registered:
-    """Where a schema lies in the registry."""
+    """A registered schema: its subject, its version there, and its id."""
 
     subject: str
     version: int
     id: int
-
-
-def register(settings: RegistrySettings, subject: str, schema: Mapping[str, Any]) -> int:
-    """The id of a schema under a subject that keeps BACKWARD_TRANSITIVE; registering it again
-    gives the same. Raises NotRegistered where the registry refuses it, DependencyFailed."""
-    return _register(RegistryClient(settings), subject, schema).id
 
 
 def register_all(
@@ -68,11 +64,11 @@ def register_all(
         problems += _conflicts(client, subject_of(topic), schema)
     if problems:
         raise NotRegistered(problems)
-    return [_register(client, subject_of(topic), schema) for topic, schema in wanted.items()]
+    return [register(client, subject_of(topic), schema) for topic, schema in wanted.items()]
 
 
 def _conflicts(client: RegistryClient, subject: str, schema: Mapping[str, Any]) -> list[Problem]:
-    """What forbids `schema` to replace any version of the subject."""
+    """The problems of `schema` with each version of the subject; none for a new subject."""
     try:
         versions = client.get(f"/subjects/{subject}/versions", FIRST_ANSWER_S)
     except Missing:
@@ -80,28 +76,30 @@ def _conflicts(client: RegistryClient, subject: str, schema: Mapping[str, Any]) 
     problems = []
     for version in versions:
         old = client.get(f"/subjects/{subject}/versions/{version}", FIRST_ANSWER_S)
-        place = f"{subject} version {version}"
+        where = f"{subject} version {version}"
         if old.get("schemaType", "AVRO") != "AVRO":
-            problems.append(Problem(place, "", "avro", f"is {old['schemaType']}; use a new topic"))
+            problems.append(Problem(where, "", "avro", f"is {old['schemaType']}; use a new topic"))
             continue
         before = json.loads(old["schema"])
         if not isinstance(before, dict) or before.get("type") != "record":
-            problems.append(Problem(place, "", "avro", "is no record; use a new topic"))
+            problems.append(Problem(where, "", "avro", "is no record; use a new topic"))
             continue
-        problems += check(before, dict(schema), place)
+        problems += check(before, dict(schema), where)
     return problems
 
 
-def _register(client: RegistryClient, subject: str, schema: Mapping[str, Any]) -> Registered:
+def register(client: RegistryClient, subject: str, schema: Mapping[str, Any]) -> Registered:
+    """Register a schema under a subject that keeps BACKWARD_TRANSITIVE; registering it again gives
+    the same. Raises NotRegistered where the registry refuses it, DependencyFailed."""
     body = {"schema": json.dumps(schema), "schemaType": "AVRO"}
     # before the first version too: the registry's own default may allow anything
     client.put(f"/config/{subject}", {"compatibility": COMPATIBILITY}, FIRST_ANSWER_S)
     try:
         client.post(f"/subjects/{subject}/versions", body, FIRST_ANSWER_S)
-        found = _soon(client.post, f"/subjects/{subject}", body, FIRST_ANSWER_S)
+        answer = _soon(client.post, f"/subjects/{subject}", body, FIRST_ANSWER_S)
     except Refused as error:
         raise NotRegistered([Problem(subject, "", "registry", str(error))]) from None
-    return Registered(subject, int(found["version"]), int(found["id"]))
+    return Registered(subject, int(answer["version"]), int(answer["id"]))
 
 
 # of several registries behind one address, another one may learn of it a moment later

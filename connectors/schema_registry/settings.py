@@ -1,4 +1,4 @@
-"""How the schema registry is reached."""
+"""Settings: how the schema registry is reached."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from connectors.settings import SecretReference, Section
 
 class RegistrySettings(Section):
     """A schema registry with Confluent's API; `cache` is a folder that keeps schemas by id. A
-    registry that does not answer is asked again for `give_up_s` before the work fails."""
+    registry that does not answer is asked again for `give_up_s` seconds before the work fails."""
 
     url: str | None = None
     cache: str | None = None

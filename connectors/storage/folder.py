@@ -1,6 +1,6 @@
-"""Local folders and S3 buckets behind one door, with whole-object writes.
+"""Local folders and S3 buckets behind one class, with writes of whole files.
 
-Arrow reads and lists; what is written goes to a bucket by `connectors.storage.s3`.
+Arrow reads and lists; writes to a bucket go through `connectors.storage.s3`.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ __all__ = ["Commit", "Folder", "VersionConflict", "failing", "folder", "unless_c
 Done = TypeVar("Done")
 
 
-def unless_changed(place: str, attempt: Callable[[], Done]) -> Done:
-    """Read and replace, again when somebody else wrote in between. Raises DependencyFailed, also
-    where others write what lies at `place` again and again."""
+def unless_changed(uri: str, attempt: Callable[[], Done]) -> Done:
+    """Call `attempt`, which reads a file and replaces it, again after each VersionConflict. `uri`
+    names the file for messages. Raises DependencyFailed, also after REWRITES conflicts."""
     for _ in range(REWRITES):
         with suppress(VersionConflict):
             return attempt()
-    raise DependencyFailed(f"{place}: others wrote it {REWRITES} times meanwhile")
+    raise DependencyFailed(f"{uri}: others wrote it {REWRITES} times meanwhile")
 
 
 @functools.cache
@@ -66,7 +66,8 @@ def _s3(settings: S3Settings) -> fs.S3FileSystem:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder on a file system; `uri` is what the user wrote."""
+    """A folder on the local file system or in a bucket. `uri` is as the user wrote it, `path` as
+    the file system names it. All methods raise DependencyFailed when the file system fails."""
 
     uri: str
     path: str
@@ -79,7 +80,7 @@ class Folder:
 
     @property
     def system(self) -> fs.FileSystem:
-        """The file system, opened once a process."""
+        """The file system of Arrow; that of S3 is opened once a process."""
         return fs.LocalFileSystem() if self.local else _s3(self.settings)
 
     def at(self, name: str) -> str:
@@ -99,17 +100,18 @@ class Folder:
         return sorted((i.path[skip:], i.size) for i in infos if i.type == fs.FileType.File)
 
     def modified(self, name: str) -> int:
-        """When a file was last written, epoch nanoseconds; 0 where the store does not say."""
+        """When a file was last written, epoch nanoseconds; 0 where the file system does not say."""
         with failing(f"look at {self.uri}/{name}"):
             return self.system.get_file_info(self.at(name)).mtime_ns or 0
 
     def exists(self) -> bool:
-        """Whether the folder (or file) is there."""
+        """Whether the folder (or file) exists."""
         with failing(f"look at {self.uri}"):
             return bool(self.system.get_file_info(self.path).type != fs.FileType.NotFound)
 
     def reach(self) -> None:
-        """Ask the bucket whether it is there; a local folder is made when it is written to."""
+        """Ask whether the bucket exists; nothing is asked of a local folder, which the first write
+        makes. Raises DependencyFailed."""
         with failing(f"reach {self.uri}"):
             if not self.local:
                 s3.reach(self.settings, self.path)
@@ -127,9 +129,10 @@ class Folder:
                 return None
 
     def read_part(self, name: str, start: int, size: int) -> bytes:
-        """`size` bytes of a file from byte `start`. The file must be there."""
-        place = self.at(name)
-        with failing(f"read {self.uri}/{name}"), self.system.open_input_file(place) as file:
+        """`size` bytes of a file from byte `start`. Raises DependencyFailed, also without the
+        file."""
+        path = self.at(name)
+        with failing(f"read {self.uri}/{name}"), self.system.open_input_file(path) as file:
             return bytes(file.read_at(size, start))
 
     def read_version(self, name: str) -> tuple[bytes, str] | None:
@@ -148,9 +151,8 @@ class Folder:
             return s3.version(self.settings, self.at(name))
 
     def replace(self, name: str, data: pa.Buffer | bytes, replaced: str | None) -> str:
-        """Write a whole file in place of its version `replaced` (None: where there was none) and
-        let it be durable; returns its version. Raises VersionConflict where another version is
-        there."""
+        """Write a whole file durably in place of its version `replaced` (None: of no file);
+        returns the new version. Raises VersionConflict where the file has another version."""
         with failing(f"write {self.uri}/{name}"):
             if self.local:
                 os.makedirs(self.path, exist_ok=True)
@@ -158,13 +160,13 @@ class Folder:
             return s3.put(self.settings, self.at(name), io.BytesIO(data), replaced)
 
     def write(self, name: str, data: pa.Buffer | bytes) -> None:
-        """Write a whole file; a reader sees all of it or nothing."""
+        """Write a whole file; readers see all of it or nothing."""
         with self.whole(name) as stream:
             stream.write(data)
 
     @contextmanager
     def whole(self, name: str) -> Iterator[pa.NativeFile]:
-        """An output stream whose file appears, complete, on leaving without an error."""
+        """An output stream; its file appears, complete, when the block ends without an error."""
         stream, commit = self.begin(name)
         try:
             with failing(f"write {self.uri}/{name}"):
@@ -175,18 +177,18 @@ class Folder:
         commit()
 
     def begin(self, name: str) -> tuple[pa.NativeFile, Commit]:
-        """An output stream, and what to call when all is written."""
+        """An output stream, and its commit, to be called when all is written."""
         with failing(f"write {self.uri}/{name}"):
             if not self.local:
-                waiting = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115
-                stream = pa.PythonFile(waiting, "w")
-                return stream, Upload(stream, self, name, waiting)
+                content = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115
+                stream = pa.PythonFile(content, "w")
+                return stream, Upload(stream, self, name, content)
             stream, target = local.begin(self.at(name))
             return stream, Rename(stream, target, self.at(name))
 
     def delete_version(self, name: str, deleted: str) -> None:
         """Delete a version of a file; nothing happens when there is no file. Raises VersionConflict
-        where another version is there."""
+        where the file has another version."""
         with failing(f"delete {self.uri}/{name}"), suppress(FileNotFoundError):
             if self.local:
                 local.delete(self.at(name), deleted, self.at(LOCK))
@@ -194,7 +196,7 @@ class Folder:
                 s3.delete(self.settings, self.at(name), deleted)
 
     def delete(self, name: str) -> None:
-        """Delete a file; nothing happens when there is none."""
+        """Delete a file; nothing happens when it does not exist."""
         with failing(f"delete {self.uri}/{name}"), suppress(FileNotFoundError):
             if self.local:
                 os.unlink(self.at(name))
@@ -202,7 +204,7 @@ class Folder:
                 s3.delete(self.settings, self.at(name))
 
     def clear(self) -> None:
-        """Delete all files in the folder; nothing happens when there is none."""
+        """Delete all files in the folder; nothing happens when it does not exist."""
         if not self.local:
             with ThreadPoolExecutor(PARALLEL) as pool:
                 list(pool.map(self.delete, [name for name, _ in self.names()]))
@@ -211,8 +213,8 @@ class Folder:
             shutil.rmtree(self.path)
 
     def sweep(self, older_than: timedelta = ABANDONED) -> None:
-        """Delete what killed processes left half written below the folder; in a bucket, what
-        nobody went on with for so long, unless the bucket does not let us."""
+        """Delete half-written files that killed processes left below the folder; in a bucket,
+        unfinished uploads that began `older_than` ago, where the bucket allows it."""
         if self.local:
             with failing(f"tidy up {self.uri}"):
                 local.sweep(self.path)
@@ -220,14 +222,14 @@ class Folder:
         try:
             s3.abort_uploads(self.settings, self.path, older_than)
         except OSError as error:
-            _LOG.warning("uploads that nobody finished are left in %s: %s", self.uri, error)
+            _LOG.warning("unfinished uploads are left in %s: %s", self.uri, error)
 
 
 class Commit(Protocol):
-    """What to do with a stream when all is written, or when nothing of it shall stay."""
+    """Ends a stream: its file appears when the commit is called, and never after `abandon`."""
 
     def __call__(self) -> None:
-        """Close the stream and let its file appear, complete, under its name."""
+        """Close the stream; its file appears, complete, under its name."""
 
     def abandon(self) -> None:
         """Close the stream and leave nothing behind."""
@@ -235,7 +237,7 @@ class Commit(Protocol):
 
 @dataclass(frozen=True)
 class Rename:
-    """A local file waits beside its place, under a hidden name."""
+    """A local file, written under a hidden name beside its final path."""
 
     stream: pa.NativeFile
     target: str
@@ -259,35 +261,35 @@ class Rename:
 
 @dataclass(frozen=True)
 class Upload:
-    """An object of a bucket waits in a nameless local file until all of it is there."""
+    """An object of a bucket, written to a nameless local file until it is complete."""
 
     stream: pa.NativeFile
-    place: Folder
+    bucket: Folder
     name: str
-    waiting: IO[bytes]
+    content: IO[bytes]
 
     def __call__(self) -> None:
-        with self.waiting, failing(f"write {self.place.uri}/{self.name}"):
+        bucket = self.bucket
+        with self.content, failing(f"write {bucket.uri}/{self.name}"):
             self.stream.flush()
-            place = self.place
-            s3.put(place.settings, place.at(self.name), self.waiting, ANY_VERSION)
+            s3.put(bucket.settings, bucket.at(self.name), self.content, ANY_VERSION)
 
     def abandon(self) -> None:
-        self.waiting.close()
+        self.content.close()
 
 
 @contextmanager
 def failing(what: str) -> Iterator[None]:
-    """Turn file system errors into DependencyFailed that says what was being done."""
+    """Turn errors of the file system into DependencyFailed: could not `what`."""
     try:
         yield
     except OSError as error:
-        _s3.cache_clear()  # fresh credentials may have another answer
+        _s3.cache_clear()  # fresh credentials may be accepted
         raise DependencyFailed(f"could not {what}: {error}") from error
 
 
 def folder(uri: str, settings: S3Settings) -> Folder:
-    """The folder a user names as a path, `file://` or `s3://bucket/prefix`."""
+    """The folder of a path, `file://` or `s3://bucket/prefix` URI."""
     if uri.startswith("s3://"):
         return Folder(uri.rstrip("/"), uri[5:].rstrip("/"), settings)
     path = os.path.abspath(uri.removeprefix("file://"))

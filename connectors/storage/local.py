@@ -1,4 +1,4 @@
-"""Whole files on a local file system: they wait under a hidden name beside their place."""
+"""Whole files on a local file system: written under a hidden name, then renamed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def begin(path: str) -> tuple[pa.NativeFile, str]:
 
 
 def version(path: str) -> str | None:
-    """The version of a file: every write makes another. None when there is none."""
+    """The version of a file, which every write changes; None without a file."""
     try:
         return version_of(os.stat(path))
     except FileNotFoundError:
@@ -36,7 +36,7 @@ def version(path: str) -> str | None:
 
 
 def version_of(status: os.stat_result) -> str:
-    """The version of the file this is the status of."""
+    """The version of the file with this status."""
     return f"{status.st_mtime_ns}-{status.st_ino}-{status.st_size}"
 
 
@@ -47,16 +47,16 @@ def get(path: str) -> tuple[bytes, str]:
 
 
 def replace(path: str, data: pa.Buffer | bytes, replaced: str | None, lock: str) -> str:
-    """Write a whole file in place of its version `replaced` (None: where there was none), so that
-    it survives the machine; returns its version. Writers that use one `lock` file exclude each
-    other. Raises VersionConflict where another version is there."""
+    """Write a whole file in place of its version `replaced` (None: of no file), flushed to disk;
+    returns the new version. Writers with the same `lock` file exclude each other. Raises
+    VersionConflict where the file has another version."""
     stream, target = begin(path)
     try:
         with stream:
             stream.write(data)
         with open(target, "rb") as written:
             os.fsync(written.fileno())
-            made = version_of(os.fstat(written.fileno()))
+            new_version = version_of(os.fstat(written.fileno()))
         with _while(path, replaced, lock):
             os.replace(target, path)
     except BaseException:
@@ -64,12 +64,12 @@ def replace(path: str, data: pa.Buffer | bytes, replaced: str | None, lock: str)
             os.unlink(target)
         raise
     _keep_names(os.path.dirname(path))
-    return made
+    return new_version
 
 
 def delete(path: str, deleted: str, lock: str) -> None:
-    """Delete a version of a file, against writers as `replace` is; nothing happens when there is
-    no file. Raises VersionConflict where another version is there."""
+    """Delete a version of a file under the same lock as `replace`; nothing happens when there is
+    no file. Raises VersionConflict where the file has another version."""
     if version(path) is not None:
         with _while(path, deleted, lock):
             os.unlink(path)
@@ -80,7 +80,7 @@ def _while(path: str, expected: str | None, lock: str) -> Iterator[None]:
     with open(lock, "a", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         if version(path) != expected:
-            raise VersionConflict(f"{path} is not what it was")
+            raise VersionConflict(f"{path} was changed by another writer")
         yield
 
 
@@ -93,7 +93,7 @@ def _keep_names(folder: str) -> None:
 
 
 def sweep(path: str) -> None:
-    """Delete what killed processes left half written below a folder."""
+    """Delete half-written files that killed processes left below a folder."""
     for parent, _, names in os.walk(path):
         for name in filter(_HALF.fullmatch, names):
             with suppress(FileNotFoundError):

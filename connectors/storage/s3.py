@@ -1,5 +1,5 @@
-"""Whole objects of a bucket, by requests whose every step is ours: one put or an upload in parts,
-given up without a trace, and only where nobody else wrote meanwhile."""
+"""Whole objects of a bucket: written by one request or in parts, on the condition that nobody else
+wrote meanwhile; an upload that fails leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COPY_BYTES = 1 << 20
 SINGLE_BYTES = 64 << 20
 PART_BYTES = 16 << 20
 ANY_VERSION = "*"
-"""Write whatever is there."""
+"""As a version to replace or delete: any version, or none."""
 
 _CONFLICTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 _ABSENT = frozenset({"NoSuchKey", "404"})
@@ -35,12 +35,12 @@ _BROKEN = (BotoCoreError, HTTPClientError, HTTPError)
 
 
 class VersionConflict(Exception):
-    """A file is not the version that was to be replaced: another wrote it, or this one's write was
-    done and its answer lost."""
+    """A file does not have the version that was to be replaced: another writer changed it, or this
+    writer did and the answer was lost."""
 
 
 class BucketError(OSError):
-    """A bucket did not do what was asked: names the request and the answer."""
+    """A bucket refused or failed: names the request and the answer."""
 
 
 def endpoint_of(settings: S3Settings) -> str | None:
@@ -68,14 +68,14 @@ def _client(settings: S3Settings) -> Any:
 
 
 def forget_credentials() -> None:
-    """Ask the standard AWS sources for credentials again at the next request."""
+    """Take credentials from the standard AWS sources anew at the next request."""
     _client.cache_clear()
 
 
 @contextmanager
 def _asking(replacing: bool = False) -> Iterator[None]:
-    """Turn what a bucket does wrong into OSError, and what changed meanwhile into
-    VersionConflict."""
+    """Turn failures of a bucket into OSError, and refused conditions into VersionConflict; with
+    `replacing`, an absent object is one too."""
     try:
         yield
     except ClientError as error:
@@ -84,7 +84,7 @@ def _asking(replacing: bool = False) -> Iterator[None]:
             raise VersionConflict(str(error)) from error
         if code in _ABSENT:
             raise FileNotFoundError(str(error)) from error
-        if _status(error) < SERVER_ERRORS:  # fresh credentials may have another answer
+        if _status(error) < SERVER_ERRORS:  # fresh credentials may be accepted
             forget_credentials()
         raise BucketError(f"{code}: {error}") from error
     except _BROKEN as error:
@@ -99,7 +99,7 @@ def _status(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _place(path: str) -> dict[str, str]:
+def _bucket_and_key(path: str) -> dict[str, str]:
     bucket, _, key = path.partition("/")
     return {"Bucket": bucket, "Key": key}
 
@@ -107,28 +107,28 @@ def _place(path: str) -> dict[str, str]:
 def get(settings: S3Settings, path: str) -> tuple[bytes, str]:
     """An object and its version. Raises FileNotFoundError, BucketError."""
     with _asking():
-        answer = _client(settings).get_object(**_place(path))
+        answer = _client(settings).get_object(**_bucket_and_key(path))
         return bytes(answer["Body"].read()), str(answer["ETag"])
 
 
 def reach(settings: S3Settings, path: str) -> None:
-    """Ask whether the bucket is there. Raises FileNotFoundError, BucketError."""
+    """Ask whether the bucket exists. Raises FileNotFoundError, BucketError."""
     with _asking():
         _client(settings).head_bucket(Bucket=path.partition("/")[0])
 
 
 def version(settings: S3Settings, path: str) -> str | None:
-    """The version of an object; None when there is none. Raises BucketError."""
+    """The version (ETag) of an object; None without an object. Raises BucketError."""
     with suppress(FileNotFoundError), _asking():
-        return str(_client(settings).head_object(**_place(path))["ETag"])
+        return str(_client(settings).head_object(**_bucket_and_key(path))["ETag"])
     return None
 
 
 def put(settings: S3Settings, path: str, data: IO[bytes], replaced: str | None) -> str:
-    """Write a whole file as an object in place of the version `replaced` (None: of nothing;
-    ANY_VERSION: of whatever is there); returns its version. An object appears whole or not at all.
+    """Write a whole file as an object in place of its version `replaced` (None: of no object;
+    ANY_VERSION: of any or none); returns the new version. An object appears whole or not at all.
 
-    Raises VersionConflict where another version is there, BucketError.
+    Raises VersionConflict where the object has another version, BucketError.
     """
     size = data.seek(0, os.SEEK_END)
     data.seek(0)
@@ -141,7 +141,7 @@ def put(settings: S3Settings, path: str, data: IO[bytes], replaced: str | None) 
     data.seek(0)
     with _asking(replacing=bool(condition)):
         answer = _client(settings).put_object(
-            **_place(path), Body=data, ContentMD5=_text(checksum.digest()), **condition
+            **_bucket_and_key(path), Body=data, ContentMD5=_text(checksum.digest()), **condition
         )
         return str(answer["ETag"])
 
@@ -159,76 +159,76 @@ def _text(digest: bytes) -> str:
 def _put_in_parts(
     settings: S3Settings, path: str, data: IO[bytes], condition: dict[str, str]
 ) -> str:
-    client, place = _client(settings), _place(path)
+    client, key = _client(settings), _bucket_and_key(path)
     with _asking(replacing=bool(condition)):
-        upload = client.create_multipart_upload(**place)["UploadId"]
+        upload = client.create_multipart_upload(**key)["UploadId"]
         try:
             parts: list[dict[str, Any]] = []
             while piece := data.read(PART_BYTES):
                 digest = hashlib.md5(piece, usedforsecurity=False).digest()
                 number = len(parts) + 1
                 answer = client.upload_part(
-                    **place,
+                    **key,
                     UploadId=upload,
                     PartNumber=number,
                     Body=piece,
                     ContentMD5=_text(digest),
                 )
                 parts.append({"PartNumber": number, "ETag": answer["ETag"]})
-            return _complete(client, place, upload, parts, condition)
+            return _complete(client, key, upload, parts, condition)
         except BaseException:
             with suppress(ClientError, *_BROKEN):
-                client.abort_multipart_upload(**place, UploadId=upload)
+                client.abort_multipart_upload(**key, UploadId=upload)
             raise
 
 
 def _complete(
     client: Any,
-    place: dict[str, str],
+    key: dict[str, str],
     upload: str,
     parts: list[dict[str, Any]],
     condition: dict[str, str],
 ) -> str:
     try:
         answer = client.complete_multipart_upload(
-            **place, UploadId=upload, MultipartUpload={"Parts": parts}, **condition
+            **key, UploadId=upload, MultipartUpload={"Parts": parts}, **condition
         )
         return str(answer["ETag"])
     except ClientError as error:
         if _code(error) != "NoSuchUpload":
             raise
-        # asked again after its answer was lost, a store may not know the upload any more
-        stored = client.head_object(**place)["ETag"]
+        # the request may be a repetition: the store finished the upload, and its answer was lost
+        stored = client.head_object(**key)["ETag"]
         if stored.strip('"') != _tag_of_parts(parts):
             raise
         return str(stored)
 
 
 def _tag_of_parts(parts: list[dict[str, Any]]) -> str:
-    """The version of an object that was put together from parts."""
+    """The version (ETag) of an object that was uploaded in these parts."""
     digests = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in parts)
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
 def delete(settings: S3Settings, path: str, deleted: str = ANY_VERSION) -> None:
-    """Delete a version of an object, or whatever is there; nothing happens when there is none.
-    Raises VersionConflict where another version is there, BucketError."""
+    """Delete a version of an object; nothing happens when there is no object. Raises
+    VersionConflict where the object has another version, BucketError."""
     with suppress(FileNotFoundError), _asking():
-        _client(settings).delete_object(**_place(path), **_condition(deleted))
+        _client(settings).delete_object(**_bucket_and_key(path), **_condition(deleted))
 
 
 def abort_uploads(settings: S3Settings, path: str, older_than: timedelta) -> int:
-    """Give up uploads in parts below a path that nobody finished for so long, such as those of
-    killed processes; how many. Raises BucketError."""
-    place, before, count = _place(path), datetime.now(UTC) - older_than, 0
+    """Abort unfinished uploads in parts below a path that began `older_than` ago, such as those of
+    killed processes; returns how many. Raises BucketError."""
+    prefix, before, count = _bucket_and_key(path), datetime.now(UTC) - older_than, 0
     with _asking():
         client = _client(settings)
         pages = client.get_paginator("list_multipart_uploads")
-        for page in pages.paginate(Bucket=place["Bucket"], Prefix=place["Key"]):
+        for page in pages.paginate(Bucket=prefix["Bucket"], Prefix=prefix["Key"]):
             for upload in page.get("Uploads", ()):
                 if upload["Initiated"] <= before:
                     which = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
                     with suppress(client.exceptions.NoSuchUpload):
-                        client.abort_multipart_upload(Bucket=place["Bucket"], **which)
+                        client.abort_multipart_upload(Bucket=prefix["Bucket"], **which)
                     count += 1
     return count

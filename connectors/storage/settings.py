@@ -1,4 +1,4 @@
-"""How folders on S3 are reached."""
+"""Settings: how folders on S3 are reached."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from connectors.errors import BadSettings
 
 
 def named_folder(store: str, folder: str | None) -> str:
-    """The folder of a store that lies in one. Raises BadSettings where nobody said it."""
+    """The folder of the sink `store`. Raises BadSettings where it is not set."""
     if not folder:
         raise BadSettings(f"sinks.{store}.folder is not set: give a path or s3://bucket/prefix")
     return folder

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from connectors.kafka.bounded_read import OffsetsGone, Place, read_places
+from connectors.kafka.bounded_read import MessagePosition, OffsetsGone, read_positions
 from connectors.operations_db.refresh import Holder, Snapshot, held, held_file
 from connectors.schema_registry.lookup import RegistrySchemas, latest_id
 from pipelines.live.spec import LiveJobSpec
@@ -59,17 +59,18 @@ class WorkerContext:
         topic no longer keeps left out."""
         names = ("topic", "partition", "offset")
         wanted = [
-            Place(*row) for row in zip(*(places.column(n).to_pylist() for n in names), strict=True)
+            MessagePosition(*row)
+            for row in zip(*(places.column(n).to_pylist() for n in names), strict=True)
         ]
         try:
-            found = list(read_places(self._live.kafka, wanted))
+            found = list(read_positions(self._live.kafka, wanted))
         except OffsetsGone:
             found = [batch for place in wanted for batch in self._read_if_there(place)]
         return concat(found) if found else pa.RecordBatch.from_pylist([], schema=RAW)
 
-    def _read_if_there(self, place: Place) -> list[pa.RecordBatch]:
+    def _read_if_there(self, place: MessagePosition) -> list[pa.RecordBatch]:
         try:
-            return list(read_places(self._live.kafka, [place]))
+            return list(read_positions(self._live.kafka, [place]))
         except OffsetsGone as gone:
             _LOG.warning("an upload keeps its first verdict, its record is gone: %s", gone)
             return []

@@ -38,20 +38,20 @@ def kept(cache: Path, name: str, make: Callable[[Path], None]) -> Path:
 
     Two processes that want the same make it once. What fails leaves nothing behind.
     """
-    place = cache / name
-    if place.is_dir():
-        return place
+    folder = cache / name
+    if folder.is_dir():
+        return folder
     cache.mkdir(parents=True, exist_ok=True)
     with _lock(cache / f".{name}.lock"):
-        if not place.is_dir():
+        if not folder.is_dir():
             new = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache))
             try:
                 make(new)
                 new.chmod(0o755)
-                new.rename(place)
+                new.rename(folder)
             finally:
                 shutil.rmtree(new, ignore_errors=True)
-    return place
+    return folder
 
 
 def check(folder: Path, pins: Path, whole: bool = True) -> None:
@@ -62,8 +62,8 @@ def check(folder: Path, pins: Path, whole: bool = True) -> None:
     """
     lines = [line.split() for line in pins.read_text().splitlines()]
     expected = {name: digest for digest, name in lines}
-    found = {path.name: path for path in folder.iterdir() if path.is_file()}
-    for name, path in sorted(found.items()):
+    fetched = {path.name: path for path in folder.iterdir() if path.is_file()}
+    for name, path in sorted(fetched.items()):
         with path.open("rb") as source:
             digest = hashlib.file_digest(source, "sha256").hexdigest()
         if digest != expected.get(name):
@@ -72,7 +72,7 @@ def check(folder: Path, pins: Path, whole: bool = True) -> None:
                 f"({pins.name}); it was not used. Delete it from your package client's cache "
                 "(pip, Maven) and fetch again"
             )
-    missing = sorted(set(expected) - set(found)) if whole else []
+    missing = sorted(set(expected) - set(fetched)) if whole else []
     if missing:
         raise DependencyFailed(f"{missing[0]}: pinned in {pins.name}, but was not delivered")
 

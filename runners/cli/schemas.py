@@ -31,13 +31,13 @@ def schemas_check(directory: Path | None, against: Path | None) -> None:
     from schemas import AVRO_DIRECTORY
     from schemas.lint import check
 
-    place = directory or AVRO_DIRECTORY
-    if not place.is_dir():
-        raise click.BadParameter(f"{place} is no folder", param_hint="DIRECTORY")
-    problems = check(place, against)
+    folder = directory or AVRO_DIRECTORY
+    if not folder.is_dir():
+        raise click.BadParameter(f"{folder} is no folder", param_hint="DIRECTORY")
+    problems = check(folder, against)
     for problem in problems:
         click.echo(str(problem))
-    count = len(list(place.glob("*.avsc")))
+    count = len(list(folder.glob("*.avsc")))
     click.echo(f"schema files: {count}, problems: {len(problems)}")
     if problems:
         sys.exit(REFUSED)
@@ -69,6 +69,6 @@ def schemas_register(url: str | None, path: str | None) -> None:
     table.add_column("subject")
     table.add_column("version", justify="right")
     table.add_column("id", justify="right")
-    for one in done:
-        table.add_row(one.subject, str(one.version), str(one.id))
+    for registered in done:
+        table.add_row(registered.subject, str(registered.version), str(registered.id))
     Console(width=None if sys.stdout.isatty() else 100).print(table)

@@ -149,9 +149,9 @@ def simulate(
 
 
 def _check(out: Path | None, feeding: bool, only_for_kafka: dict[str, Any]) -> None:
-    given = [name for name, value in only_for_kafka.items() if value]
-    if given and not feeding:
-        raise BadArguments(f"{given[0]}: only with --kafka, or with kafka.bootstrap in --config")
+    options = [name for name, value in only_for_kafka.items() if value]
+    if options and not feeding:
+        raise BadArguments(f"{options[0]}: only with --kafka, or with kafka.bootstrap in --config")
     if out is None and not feeding:
         raise BadArguments("neither --out nor --kafka: say where the uploads go")
 
@@ -186,12 +186,12 @@ def _first_moment(
 
 def _share(advance: Callable[[float], None], first: datetime, hours: float) -> Progress:
     """Tells a progress bar, some times a second, how much of the run was sent."""
-    begins, told = first.timestamp() * 1000, 0.0
+    begins, reported = first.timestamp() * 1000, 0.0
 
     def progress(_: int, arrival_ms: int) -> None:
-        nonlocal told
-        if time.monotonic() - told > 0.2:
-            told = time.monotonic()
+        nonlocal reported
+        if time.monotonic() - reported > 0.2:
+            reported = time.monotonic()
             advance((arrival_ms - begins) / (hours * HOUR_MS) % 1)
 
     return progress

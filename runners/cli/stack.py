@@ -157,8 +157,8 @@ def show(servers: dict[str, Server]) -> None:
     for title in ("server", "state", "address", "pid", "MiB"):
         table.add_column(title, justify="right" if title == "MiB" else "left", overflow="fold")
     for name, server in servers.items():
-        found = [process.running() for process in server.processes]
-        pids = " ".join(str(process.pid) for process in found if process)
+        running = [process.running() for process in server.processes]
+        pids = " ".join(str(process.pid) for process in running if process)
         table.add_row(name, state(server), server.address, pids, str(memory_mb(server)))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
@@ -170,18 +170,18 @@ def _servers(data: Path) -> dict[str, Server]:
 
 
 def _option(text: str) -> tuple[str, str]:
-    key, found, value = text.partition("=")
-    if not key or not found:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
         raise BadArguments(f"--flink-option {text}: write KEY=VALUE")
     return key, value
 
 
 def _follow(processes: list[Process]) -> None:
-    places = {process.log: process.log.stat().st_size for process in processes}
+    positions = {process.log: process.log.stat().st_size for process in processes}
     while True:
-        for log, place in places.items():
+        for log, position in positions.items():
             with log.open("rb") as source:
-                source.seek(place if log.stat().st_size >= place else 0)
+                source.seek(position if log.stat().st_size >= position else 0)
                 click.echo(source.read().decode(errors="replace"), nl=False)
-                places[log] = source.tell()
+                positions[log] = source.tell()
         time.sleep(FOLLOW_S)

@@ -89,9 +89,9 @@ def _warn(planned: Plan) -> None:
 def _count(planned: Plan) -> str:
     from connectors.kafka.topic_changes import ALTER, CREATE
 
-    made = {drift.topic for drift in planned.drifts if drift.action == CREATE}
+    created = {drift.topic for drift in planned.drifts if drift.action == CREATE}
     changed = [drift for drift in planned.drifts if drift.action == ALTER]
-    return f"{len(made)} topics created, {len(changed)} settings changed"
+    return f"{len(created)} topics created, {len(changed)} settings changed"
 
 
 def show(planned: Plan) -> None:

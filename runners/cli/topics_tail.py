@@ -58,10 +58,10 @@ def newest(config: Config, topic: str, count: int) -> list[dict[str, Any]]:
     begins = begin_offsets(config.kafka, [topic])
     ends = end_offsets(config.kafka, [topic])
     rows: list[dict[str, Any]] = []
-    for place in partitions(config.kafka, [topic]):
+    for partition in partitions(config.kafka, [topic]):
         # transactions leave markers between the records: look back twice as far
-        start = max(begins[place], ends[place] - 2 * count - 100)
-        for batch in read_range(config.kafka, *place, start, ends[place]):
+        start = max(begins[partition], ends[partition] - 2 * count - 100)
+        for batch in read_range(config.kafka, *partition, start, ends[partition]):
             rows += batch.to_pylist()[-count:]
     return sorted(rows, key=lambda row: (row["timestamp"], row["offset"]))[-count:]
 

@@ -116,12 +116,12 @@ class Choice:
 def noted(data: Path) -> Choice | None:
     """What was started in this data folder, if anything ever was."""
     try:
-        given: dict[str, Any] = json.loads((data / NOTE).read_text())
+        note: dict[str, Any] = json.loads((data / NOTE).read_text())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise BadArguments(f"{data / NOTE}: not the note of a stack: {error}") from None
-    return Choice(**given)
+    return Choice(**note)
 
 
 def build(data: Path, cache: Path, choice: Choice) -> dict[str, Server]:

@@ -59,9 +59,9 @@ class Process:
         """The process, or None when it was never started or has ended."""
         try:
             noted = json.loads((self.folder / "pid").read_text())
-            found = psutil.Process(noted["pid"])
-            same = abs(found.create_time() - noted["created"]) < 2
-            return found if same and found.status() != psutil.STATUS_ZOMBIE else None
+            process = psutil.Process(noted["pid"])
+            same = abs(process.create_time() - noted["created"]) < 2
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
         except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
             return None
 
@@ -123,13 +123,13 @@ def marked(folder: Path) -> Iterator[psutil.Process]:
 
 def sweep(folder: Path) -> None:
     """Kill every process started for `folder`, children included."""
-    found = list(marked(folder))
-    for process in found:
+    processes = list(marked(folder))
+    for process in processes:
         try:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(found, timeout=10)
+    psutil.wait_procs(processes, timeout=10)
 
 
 def answers(port: int) -> bool:

@@ -39,10 +39,10 @@ def up(
     servers of the data folder by name. Raises BadArguments (a port is taken) and DependencyFailed.
     """
     data = data.absolute()
-    with _alone(data):
+    with _locked(data):
         states = {name: state(server) for name, server in stack(data, cache).items()}
-        alive = {name for name, found in states.items() if found != STOPPED}
-        running = {name for name, found in states.items() if found == RUNNING}
+        alive = {name for name, process_state in states.items() if process_state != STOPPED}
+        running = {name for name, process_state in states.items() if process_state == RUNNING}
         choice = _merged(noted(data), wanted, alive)
         servers = build(data, cache, choice)
         fresh = [name for name in servers if name in wanted.ports and name not in running]
@@ -124,11 +124,11 @@ def process_named(servers: dict[str, Server], name: str) -> list[Process]:
     every = [process for server in servers.values() for process in server.processes]
     if name in servers:
         return servers[name].processes
-    found = [process for process in every if process.name == name]
-    if not found:
+    processes = [process for process in every if process.name == name]
+    if not processes:
         known = ", ".join(dict.fromkeys([*servers, *(process.name for process in every)]))
         raise BadArguments(f"{name}: no such server in this stack; it has {known or 'none'}")
-    return found
+    return processes
 
 
 def settings_file(data: Path, servers: dict[str, Server]) -> str:
@@ -208,7 +208,7 @@ def _wipe(data: Path, servers: list[Server], all_of_it: bool) -> None:
 
 
 @contextmanager
-def _alone(data: Path) -> Iterator[None]:
+def _locked(data: Path) -> Iterator[None]:
     data.mkdir(parents=True, exist_ok=True)
     with (data / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

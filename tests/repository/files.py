@@ -12,9 +12,9 @@ LEFT_OUT = {"__pycache__", "build", "demo", "dist", "node_modules", "target"}
 
 def files() -> Iterator[Path]:
     """Every file of the repository that a person wrote (nothing hidden except .ci)."""
-    for folder, names, found in os.walk(ROOT):
+    for folder, names, file_names in os.walk(ROOT):
         names[:] = sorted(name for name in names if name == ".ci" or _is_ours(name))
-        yield from (Path(folder) / name for name in sorted(found))
+        yield from (Path(folder) / name for name in sorted(file_names))
 
 
 def imported(path: Path) -> Iterator[tuple[int, str]]:

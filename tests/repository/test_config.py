@@ -16,15 +16,15 @@ def test_the_example_is_accepted_and_states_the_defaults():
 
 
 def test_the_example_names_every_setting():
-    given = yaml.safe_load(EXAMPLE.read_text())
+    example = yaml.safe_load(EXAMPLE.read_text())
     known = Config().model_dump(mode="json")
 
     def keys(value, path=()):
         if not isinstance(value, dict):
             return {path}
-        return {key for name, one in value.items() for key in keys(one, (*path, name))}
+        return {key for name, inner in value.items() for key in keys(inner, (*path, name))}
 
-    assert keys(given) == keys(known)
+    assert keys(example) == keys(known)
 
 
 def sinks_of_the_example():
@@ -36,9 +36,9 @@ def sinks_of_the_example():
 
 @pytest.mark.parametrize("name", SINKS)
 def test_the_example_names_every_setting_of_a_store_with_its_default(name):
-    given = sinks_of_the_example()[name]
-    settings = getattr(SinksConfig(**{name: given}), name)
-    assert given.keys() == type(settings).model_fields.keys()
+    example = sinks_of_the_example()[name]
+    settings = getattr(SinksConfig(**{name: example}), name)
+    assert example.keys() == type(settings).model_fields.keys()
     assert settings == type(settings)()
 
 

@@ -15,11 +15,11 @@ NAME = re.compile(r"[a-z]+(?:_[a-z]+)*")
 
 def texts(node: ast.AST, named: dict[str, ast.AST]) -> Iterator[str]:
     """Texts in an expression, and in those that it names."""
-    for one in ast.walk(node):
-        if isinstance(one, ast.Constant) and isinstance(one.value, str):
-            yield one.value
-        elif isinstance(one, ast.Name) and one.id in named:
-            yield from texts(named[one.id], {})
+    for part in ast.walk(node):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            yield part.value
+        elif isinstance(part, ast.Name) and part.id in named:
+            yield from texts(named[part.id], {})
 
 
 def python_numbers(path: Path) -> set[str]:
@@ -32,14 +32,14 @@ def python_numbers(path: Path) -> set[str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    found: set[str] = set()
+    numbers: set[str] = set()
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    for node in (node for one in classes for node in one.body):
+    for node in (node for kind in classes for node in kind.body):
         if isinstance(node, ast.Assign) and "COUNTS" in map(ast.unparse, node.targets):
-            found |= set(texts(node.value, named))
+            numbers |= set(texts(node.value, named))
         elif isinstance(node, ast.FunctionDef) and node.name == "gauges":
-            found |= set(texts(node, {}))
-    return {name for name in found if NAME.fullmatch(name)}
+            numbers |= set(texts(node, {}))
+    return {name for name in numbers if NAME.fullmatch(name)}
 
 
 def numbers_in_code() -> set[str]:

@@ -24,8 +24,8 @@ def test_no_distribution_hides_a_folder_beside_the_packages(name):
 def test_the_names_lead_to_this_repository():
     code = f"import {', '.join(PACKAGES)}\nfor m in ({', '.join(PACKAGES)}): print(m.__file__)"
     command = [sys.executable, "-I", "-c", code]
-    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert found == [str(ROOT / name / "__init__.py") for name in PACKAGES]
+    paths = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert paths == [str(ROOT / name / "__init__.py") for name in PACKAGES]
 
 
 def test_setup_lists_every_package():

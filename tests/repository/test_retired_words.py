@@ -104,6 +104,7 @@ IDENTIFIERS = """
     runners.flink.client.told runners.flink.live_job.OF_MINUTES runners.flink.live_job.Plan
     transforms.decode.avro_container.Block
     transforms.live.block_verdicts.alone transforms.live.first_verdict.alone
+    connectors.kafka.bounded_read.Place read_places
 """
 """Names in Python: everywhere, or those of one module."""
 

@@ -50,9 +50,9 @@ class Vehicles:
         self._forget()
 
     @classmethod
-    def unknown(cls, bindings: Bindings, version_ms: int = 0) -> Vehicles:
+    def unknown(cls, bindings: Bindings) -> Vehicles:
         """Only the ids of vehicles, for bindings without a vehicle table."""
-        return cls(bindings, SCHEMA.empty_table(), version_ms)
+        return cls(bindings, SCHEMA.empty_table(), 0)
 
     def encoded(self, change: np.ndarray) -> pa.BinaryArray:
         """Avro bytes of binding_status, vehicle, enriched_time and enrich_attempt, of shape

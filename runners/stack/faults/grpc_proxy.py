@@ -118,10 +118,10 @@ class GrpcFaultProxy(grpc.GenericRpcHandler):
 
     def rule(self, method: str, fault: Fault, first: int = 1, times: int | None = None) -> Rule:
         """Add a rule behind those there are (see Rule); a message meets the first that is due."""
-        made = Rule(method, fault, first, times)
+        rule = Rule(method, fault, first, times)
         with self._lock:
-            self.rules = [*self.rules, made]
-        return made
+            self.rules = [*self.rules, rule]
+        return rule
 
     def clear(self) -> None:
         """Forget all rules."""

@@ -69,14 +69,14 @@ class Connection:
 
     async def _exchange(self, head: Head, faults: list[Fault]) -> bool:
         """Whether the connection goes on."""
-        if delay := _one(faults, Delay):
+        if delay := _first_of(faults, Delay):
             await asyncio.sleep(delay.seconds)
-        if _one(faults, Reset):
+        if _first_of(faults, Reset):
             raise Broken
-        if answer := _one(faults, Answer):
+        if answer := _first_of(faults, Answer):
             return await self._answer_alone(head, answer)
         reader, writer = await self._connect()
-        plain = head.without("accept-encoding") if _one(faults, Rewrite) else head
+        plain = head.without("accept-encoding") if _first_of(faults, Rewrite) else head
         writer.write(plain.raw)
         if head.expects:
             first = await read_head(reader)
@@ -111,18 +111,18 @@ class Connection:
                 pass
         phrase = HTTPStatus(answer.status).phrase
         lines = [f"{name}: {value}" for name, value in answer.headers.items()]
-        told = Head(f"HTTP/1.1 {answer.status} {phrase}", tuple(lines))
-        told = told.adding(f"Content-Length: {len(answer.body)}")
+        answer_head = Head(f"HTTP/1.1 {answer.status} {phrase}", tuple(lines))
+        answer_head = answer_head.adding(f"Content-Length: {len(answer.body)}")
         lasting = head.lasting and not head.expects
-        self.writer.write((told if lasting else told.adding("Connection: close")).raw)
+        self.writer.write((answer_head if lasting else answer_head.adding("Connection: close")).raw)
         self.writer.write(b"" if head.method == "HEAD" else answer.body)
         await self.writer.drain()
         return lasting
 
     async def _send(self, head: Head, faults: list[Fault], writer: asyncio.StreamWriter) -> None:
         """The request's body to the server; where that takes no more, its answer says why."""
-        cut = _one(faults, ResetInRequest)
-        pipe = _Pipe(writer, _one(faults, Slow), cut.after if cut else None)
+        cut = _first_of(faults, ResetInRequest)
+        pipe = _Pipe(writer, _first_of(faults, Slow), cut.after if cut else None)
         with contextlib.suppress(_Deaf):
             await pipe.carry(self.reader, head.request_length())
 
@@ -130,28 +130,28 @@ class Connection:
         """The server's answer to the client; whether the connection goes on."""
         assert self.server is not None
         reader = self.server[0]
-        told = first or await read_head(reader)
-        while told is not None and told.status < HTTPStatus.OK:
-            self.writer.write(told.raw)
-            told = await read_head(reader)
-        if told is None:
+        answer_head = first or await read_head(reader)
+        while answer_head is not None and answer_head.status < HTTPStatus.OK:
+            self.writer.write(answer_head.raw)
+            answer_head = await read_head(reader)
+        if answer_head is None:
             raise Broken
-        length = told.answer_length(head.method)
-        if _one(faults, LoseAnswer):
+        length = answer_head.answer_length(head.method)
+        if _first_of(faults, LoseAnswer):
             async for _ in body(reader, length):
                 pass
             raise Broken
-        if rewrite := _one(faults, Rewrite):
+        if rewrite := _first_of(faults, Rewrite):
             content = rewrite.change(b"".join([part async for _, part in body(reader, length)]))
-            told = told.without("content-length", "transfer-encoding")
-            self.writer.write(told.adding(f"Content-Length: {len(content)}").raw + content)
+            answer_head = answer_head.without("content-length", "transfer-encoding")
+            self.writer.write(answer_head.adding(f"Content-Length: {len(content)}").raw + content)
             await self.writer.drain()
-            return told.lasting
-        self.writer.write(told.raw)
-        cut = _one(faults, ResetInAnswer)
-        pipe = _Pipe(self.writer, _one(faults, Slow), cut.after if cut else None)
+            return answer_head.lasting
+        self.writer.write(answer_head.raw)
+        cut = _first_of(faults, ResetInAnswer)
+        pipe = _Pipe(self.writer, _first_of(faults, Slow), cut.after if cut else None)
         await pipe.carry(reader, length)
-        return told.lasting and length != "until closed"
+        return answer_head.lasting and length != "until closed"
 
 
 @dataclass
@@ -185,7 +185,7 @@ class _Pipe:
             raise _Deaf from None
 
 
-def _one(faults: list[Fault], kind: type[Kind]) -> Kind | None:
+def _first_of(faults: list[Fault], kind: type[Kind]) -> Kind | None:
     return next((fault for fault in faults if isinstance(fault, kind)), None)
 
 

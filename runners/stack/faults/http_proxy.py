@@ -86,10 +86,10 @@ class FaultProxy:
     ) -> Rule:
         """Add a rule behind those there are (see Rule). A request meets the faults of all rules
         that are due."""
-        made = Rule(method, path, faults, first, times)
+        rule = Rule(method, path, faults, first, times)
         with self._lock:
-            self.rules = [*self.rules, made]
-        return made
+            self.rules = [*self.rules, rule]
+        return rule
 
     def replace(self, rules: Sequence[Rule]) -> None:
         """Have these rules and no others."""

@@ -86,8 +86,8 @@ class Head:
             return 0
         if "chunked" in self.field("transfer-encoding").lower():
             return "chunked"
-        given = self.field("content-length")
-        return int(given) if given else "until closed"
+        length = self.field("content-length")
+        return int(length) if length else "until closed"
 
 
 async def read_head(reader: asyncio.StreamReader) -> Head | None:

@@ -35,11 +35,11 @@ class BadRules(Exception):
     """The file of rules is not understood: its place and why."""
 
 
-class _Said(BaseModel):
+class _InFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class AnswerSaid(_Said):
+class AnswerInFile(_InFile):
     """As runners.stack.faults.http_proxy.Answer."""
 
     status: int = Field(ge=200, le=599)
@@ -47,7 +47,7 @@ class AnswerSaid(_Said):
     headers: dict[str, str] = Field(default_factory=dict)
 
 
-class RuleSaid(_Said):
+class RuleInFile(_InFile):
     """A rule as the file has it; see runners.stack.faults."""
 
     to: str
@@ -55,7 +55,7 @@ class RuleSaid(_Said):
     path: str = ""
     first: int = Field(1, ge=1)
     times: int | None = Field(None, ge=1)
-    answer: AnswerSaid | None = None
+    answer: AnswerInFile | None = None
     reset: bool = False
     reset_in_request: int | None = Field(None, ge=0)
     reset_in_answer: int | None = Field(None, ge=0)
@@ -82,22 +82,22 @@ class RuleSaid(_Said):
         return Rule(self.method, self.path, tuple(faults), self.first, self.times)
 
 
-def read_rules(place: Path, names: set[str]) -> dict[str, list[Rule]]:
+def read_rules(path: Path, names: set[str]) -> dict[str, list[Rule]]:
     """Rules by the proxy they are for; none without a file. Raises BadRules."""
     try:
-        given = yaml.safe_load(place.read_text()) or []
-        said = [RuleSaid(**one) for one in given]
+        entries = yaml.safe_load(path.read_text()) or []
+        rules = [RuleInFile(**rule) for rule in entries]
     except FileNotFoundError:
-        said = []
+        rules = []
     except (OSError, yaml.YAMLError, ValidationError, TypeError) as error:
-        raise BadRules(f"{place}: {error}") from None
-    unknown = sorted({one.to for one in said} - names)
+        raise BadRules(f"{path}: {error}") from None
+    unknown = sorted({rule.to for rule in rules} - names)
     if unknown:
-        raise BadRules(f"{place}: to {unknown[0]}: there is no such proxy, but {sorted(names)}")
-    return {name: [one.rule() for one in said if one.to == name] for name in names}
+        raise BadRules(f"{path}: to {unknown[0]}: there is no such proxy, but {sorted(names)}")
+    return {name: [rule.rule() for rule in rules if rule.to == name] for name in names}
 
 
-def serve(place: Path, proxies: dict[str, FaultProxy]) -> None:
+def serve(path: Path, proxies: dict[str, FaultProxy]) -> None:
     """Run the proxies for ever, following the file of rules."""
     for name, proxy in proxies.items():
         print(
@@ -106,12 +106,12 @@ def serve(place: Path, proxies: dict[str, FaultProxy]) -> None:
         )
     seen: tuple[int, int] | None = (0, 0)
     while True:
-        state = place.stat() if place.exists() else None
+        state = path.stat() if path.exists() else None
         now = (state.st_mtime_ns, state.st_size) if state else None
         if now != seen:
             seen = now
             try:
-                for name, rules in read_rules(place, set(proxies)).items():
+                for name, rules in read_rules(path, set(proxies)).items():
                     proxies[name].replace(rules)
                     print(f"{name}: {len(rules)} rules", flush=True)
             except BadRules as error:

@@ -41,9 +41,9 @@ class FaultProxies:
     @property
     def addresses(self) -> dict[str, str]:
         """URLs of the proxies by the name of the server behind."""
-        places = {name: self.port + number for number, name in enumerate(BEFORE)}
+        present = {name: self.port + number for number, name in enumerate(BEFORE)}
         return {
-            name: f"http://{LOOPBACK}:{places[name]}" for name in BEFORE if name in self.upstreams
+            name: f"http://{LOOPBACK}:{present[name]}" for name in BEFORE if name in self.upstreams
         }
 
     @property

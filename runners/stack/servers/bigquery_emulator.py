@@ -54,9 +54,9 @@ def add_columns() -> None:
         there = {field.name for field in before.schema_.fields} if before else set()
         new = [tables._field_to_rest(f) for f in table.schema_.fields if f.name not in there]
         if there and new:
-            place = quoted_table_ref(table.project_id, table.dataset_id, table.table_id)
+            table_path = quoted_table_ref(table.project_id, table.dataset_id, table.table_id)
             for name, kind in tables.bq_schema_to_duckdb_columns(new):
-                self._engine.execute(f'ALTER TABLE {place} ADD COLUMN "{name}" {kind}')
+                self._engine.execute(f'ALTER TABLE {table_path} ADD COLUMN "{name}" {kind}')
         return update(self, table)
 
     DuckDBCatalogRepository.update_table = with_new_columns

@@ -180,6 +180,6 @@ class Elasticsearch:
             self.password_file.write_text(secrets.token_urlsafe(24) + "\n")
         password, salt = self.password_file.read_text().strip(), secrets.token_bytes(32)
         digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, HASH_ROUNDS, 32)
-        told = [base64.b64encode(part).decode() for part in (salt, digest)]
-        (config / "users").write_text(f"{USER}:{{PBKDF2}}{HASH_ROUNDS}${'$'.join(told)}\n")
+        encoded = [base64.b64encode(part).decode() for part in (salt, digest)]
+        (config / "users").write_text(f"{USER}:{{PBKDF2}}{HASH_ROUNDS}${'$'.join(encoded)}\n")
         (config / "users_roles").write_text(f"superuser:{USER}\n")

@@ -61,10 +61,10 @@ def _make(folder: Path, runtime: Path) -> None:
     _rename(libraries / f"elasticsearch-entitlement-{VERSION}.jar")
 
 
-def _jar(place: Path, classes: Path, module: str = "") -> None:
+def _jar(path: Path, classes: Path, module: str = "") -> None:
     manifest = "Manifest-Version: 1.0\r\n"
     manifest += f"Automatic-Module-Name: {module}\r\n" if module else ""
-    with zipfile.ZipFile(place, "w") as jar:
+    with zipfile.ZipFile(path, "w") as jar:
         jar.writestr("META-INF/MANIFEST.MF", f"{manifest}\r\n")
         for file in sorted(classes.rglob("*.class")):
             jar.write(file, str(file.relative_to(classes)))

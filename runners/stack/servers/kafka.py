@@ -103,9 +103,9 @@ class Kafka(OneProcess):
 
     def _write_settings(self) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
-        place = self.folder / "server.properties"
+        path = self.folder / "server.properties"
         text = PROPERTIES.format(
             host=LOOPBACK, port=self.port, controller=self.port + 1, logs=self.folder / "data"
         )
-        place.write_text(text)
-        return place
+        path.write_text(text)
+        return path

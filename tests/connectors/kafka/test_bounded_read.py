@@ -13,7 +13,13 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
 from connectors.errors import BadSettings, DependencyFailed
-from connectors.kafka.bounded_read import Limits, OffsetsGone, Place, read_places, read_range
+from connectors.kafka.bounded_read import (
+    Limits,
+    MessagePosition,
+    OffsetsGone,
+    read_positions,
+    read_range,
+)
 from connectors.kafka.client import begin_offsets, end_offsets
 from runners.stack.processes import free_port
 from runners.stack.servers.kafka import Kafka
@@ -117,16 +123,21 @@ def test_a_range_holds_each_of_its_messages_once_in_order(kafka, thousand, bound
 @tuned(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(chosen=st.lists(st.integers(0, 999), max_size=30))
 def test_places_are_read_once_each_in_order(kafka, thousand, chosen):
-    places = [Place(thousand, 0, offset) for offset in chosen]
-    assert offsets(read_places(settings_of(kafka), places)) == sorted(set(chosen))
+    places = [MessagePosition(thousand, 0, offset) for offset in chosen]
+    assert offsets(read_positions(settings_of(kafka), places)) == sorted(set(chosen))
 
 
 def test_places_of_several_partitions_come_by_topic_partition_and_offset(kafka, thousand):
     topic = new_topic(kafka, partitions=2)
     send(kafka, topic, [(None, b"a%d" % n) for n in range(3)], partition=0)
     send(kafka, topic, [(None, b"b%d" % n) for n in range(3)], partition=1)
-    places = [Place(topic, 1, 2), Place(thousand, 0, 990), Place(topic, 0, 1), Place(topic, 1, 0)]
-    read = values(read_places(settings_of(kafka), places))
+    places = [
+        MessagePosition(topic, 1, 2),
+        MessagePosition(thousand, 0, 990),
+        MessagePosition(topic, 0, 1),
+        MessagePosition(topic, 1, 0),
+    ]
+    read = values(read_positions(settings_of(kafka), places))
     assert sorted(read) == [b"990", b"a1", b"b0", b"b2"]
     assert [value for value in read if value != b"990"] == [b"a1", b"b0", b"b2"]
 
@@ -187,7 +198,7 @@ def test_a_range_that_cannot_be_meant_is_refused(kafka, thousand, start, end):
 
 def test_nothing_is_asked_for_nothing(kafka, thousand):
     assert list(read_range(settings_of(kafka), thousand, 0, 5, 5)) == []
-    assert list(read_places(settings_of(kafka), [])) == []
+    assert list(read_positions(settings_of(kafka), [])) == []
 
 
 def test_an_absent_topic_or_partition_is_a_failed_dependency(kafka, thousand):
@@ -207,7 +218,7 @@ def test_deleted_offsets_are_named(kafka):
     with pytest.raises(OffsetsGone, match=r"begins at offset 6; 2 to 5 are deleted"):
         list(read_range(settings, topic, 0, 2, 8))
     with pytest.raises(OffsetsGone, match=r"begins at offset 6; 2 to 2 are deleted"):
-        list(read_places(settings, [Place(topic, 0, 2)]))
+        list(read_positions(settings, [MessagePosition(topic, 0, 2)]))
     assert values(read_range(settings, topic, 0, 6, 8)) == [b"6", b"7"]
 
 
@@ -242,7 +253,7 @@ def test_compacted_gaps_are_passed_over_also_at_the_end_of_a_range(kafka, compac
 def test_a_place_that_was_compacted_away_is_named(kafka, compacted):
     topic, _ = compacted
     with pytest.raises(OffsetsGone, match="holds no message at 3, 4:"):
-        list(read_places(settings_of(kafka), [Place(topic, 0, n) for n in (3, 4, 28)]))
+        list(read_positions(settings_of(kafka), [MessagePosition(topic, 0, n) for n in (3, 4, 28)]))
 
 
 def test_a_read_goes_on_after_its_broker_was_killed_and_fails_when_it_stays_away(servers):

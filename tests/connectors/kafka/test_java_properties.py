@@ -161,7 +161,7 @@ def test_names_that_are_the_same_stay_and_others_are_translated():
     assert none["ssl.endpoint.identification.algorithm"] == ""
 
 
-def test_login_modules_of_flinks_shaded_client_bear_other_names(monkeypatch):
+def test_user_and_password_are_quoted_for_the_login_module(monkeypatch):
     monkeypatch.setenv("P", 'a"b\\c')
     properties = {"security.protocol": "sasl_plaintext", "sasl.mechanisms": "PLAIN"}
     settings = KafkaSettings(
@@ -172,8 +172,6 @@ def test_login_modules_of_flinks_shaded_client_bear_other_names(monkeypatch):
     plain = "org.apache.kafka.common.security.plain.PlainLoginModule"
     config = java_properties(settings)["sasl.jaas.config"]
     assert config == plain + ' required username="u" password="a\\"b\\\\c";'
-    shaded = java_properties(settings, shaded=True)["sasl.jaas.config"]
-    assert shaded == f"org.apache.flink.kafka.shaded.{config}"
 
 
 @pytest.mark.parametrize(

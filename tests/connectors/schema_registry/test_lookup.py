@@ -16,7 +16,7 @@ import requests
 from connectors.errors import BadSettings, DependencyFailed
 from connectors.kafka.topics import SCHEMA_OF
 from connectors.schema_registry import lookup as looking
-from connectors.schema_registry.client import MAX_RESPONSE
+from connectors.schema_registry.client import MAX_RESPONSE, RegistryClient
 from connectors.schema_registry.lookup import Lookup, RegistrySchemas, ids, latest_id
 from connectors.schema_registry.register import register
 from connectors.schema_registry.settings import RegistrySettings
@@ -38,7 +38,8 @@ def unique(schema=GPS):
 def registered(registry, schema=None):
     schema = unique() if schema is None else schema
     settings = RegistrySettings(url=registry.address)
-    return register(settings, f"test-{secrets.token_hex(4)}-value", schema), schema
+    subject = f"test-{secrets.token_hex(4)}-value"
+    return register(RegistryClient(settings), subject, schema).id, schema
 
 
 def lookup(url, **more):
@@ -359,10 +360,11 @@ def test_the_id_to_write_with_is_that_of_exactly_our_schema(registry, monkeypatc
     topic = f"test-{secrets.token_hex(4)}"
     monkeypatch.setitem(SCHEMA_OF, topic, "vehicle_gps")
     ours = load("vehicle_gps").avro
-    number = register(settings, f"{topic}-value", ours)
+    client = RegistryClient(settings)
+    number = register(client, f"{topic}-value", ours).id
     newer = copy.deepcopy(ours)
     newer["fields"].append({"name": "more", "type": ["null", "string"], "default": None})
-    assert register(settings, f"{topic}-value", newer) != number
+    assert register(client, f"{topic}-value", newer).id != number
     assert ids(settings, [topic]) == {topic: number}
 
 

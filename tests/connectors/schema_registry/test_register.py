@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from connectors.kafka.topics import SCHEMA_OF
+from connectors.schema_registry.client import RegistryClient
 from connectors.schema_registry.lookup import RegistrySchemas, ids
 from connectors.schema_registry.register import NotRegistered, register, register_all
 from connectors.schema_registry.settings import RegistrySettings
@@ -76,7 +77,7 @@ def test_what_must_not_be_replaced_is_named_and_nothing_registered(
 ):
     old = copy.deepcopy(load("message_log").avro)
     change(old)
-    register(settings, f"{topic}-value", old)
+    register(RegistryClient(settings), f"{topic}-value", old)
     untouched = f"{topic}-first"
     with pytest.raises(NotRegistered) as raised:
         register_all(settings, {untouched: "message_gps", topic: "message_log"})
@@ -114,7 +115,7 @@ def test_a_subject_of_something_else_is_refused(settings, topic, body):
         register_all(settings, {topic: "message_log"})
 
 
-def test_schemas_that_break_the_houses_rules_are_not_registered(settings, topic, tmp_path):
+def test_schemas_that_break_the_rules_of_schemas_are_not_registered(settings, topic, tmp_path):
     (tmp_path / "message_log.avsc").write_text('{"type":"record","name":"MessageLog","fields":[]}')
     with pytest.raises(NotRegistered, match="namespace"):
         register_all(settings, {topic: "message_log"}, tmp_path)
@@ -124,14 +125,14 @@ def test_schemas_that_break_the_houses_rules_are_not_registered(settings, topic,
 def test_a_newer_version_that_may_replace_is_registered_beside(settings, topic):
     old = copy.deepcopy(load("message_log").avro)
     old["fields"].remove(field(old, "cell_rssi_dbm"))
-    first = register(settings, f"{topic}-value", old)
+    first = register(RegistryClient(settings), f"{topic}-value", old).id
     (one,) = register_all(settings, {topic: "message_log"})
     assert (one.version, one.id != first) == (2, True)
 
 
 def test_the_registrys_own_refusal_is_told(settings, topic):
     old = copy.deepcopy(load("message_log").avro)
-    register(settings, f"{topic}-value", old)
+    register(RegistryClient(settings), f"{topic}-value", old)
     field(old, "odometer_m")["type"] = ["null", "string"]
     with pytest.raises(NotRegistered, match=rf"{topic}-value: registry: .*ncompatible"):
-        register(settings, f"{topic}-value", old)
+        register(RegistryClient(settings), f"{topic}-value", old)
