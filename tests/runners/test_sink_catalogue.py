@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ast
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from connectors.kafka import topics
 from connectors.sinks.catalogue import CATALOGUE, MINUTES_TABLE, TELEMETRY_TABLES
 from connectors.sinks.tables import TABLES
-from runners.flink.live_job import SINK_BUILT_BY
+from runners.flink.live_job import BUILT_BY, SINK_BUILT_BY
 from tests.repository.files import PACKAGES, ROOT
 
 HOME = ROOT / "connectors" / "sinks" / "catalogue.py"
@@ -26,12 +31,13 @@ class CupboardSettings(DeliverySettings):
 
 class Cupboard:
     def __init__(self, settings, database):
-        self.settings, self.prepared = settings, ()
+        pass
     def prepare(self, tables):
-        self.prepared = tuple(table.name for table in tables)
-        print("prepared", *self.prepared)
+        calls.append(["prepare", *(table.name for table in tables)])
     def close(self):
-        print("closed")
+        calls.append(["close"])
+
+calls = []
 
 catalogue.CATALOGUE["cupboard"] = catalogue.SinkEntry(
     name="cupboard",
@@ -50,120 +56,126 @@ sinks:
   cupboard: {drawers: 5}
 """
 
+PROBES = """
+import json, os
+from click.testing import CliRunner
+from connectors.errors import BadSettings
+from connectors.operations_db.settings import DatabaseSettings
+from connectors.storage.settings import S3Settings
+from pipelines.open_sink import check_store
+from runners.backfill.request import stores_of
+from runners.cli import status
+from runners.cli.backfill_options import End
+from runners.cli.main import odograph
+from runners.config import load_config
+from runners.flink.live_job import BUILT_BY, JOBS, LiveJob
 
-def with_made_up_sink(tmp_path, program, *words, settings=SETTINGS):
-    """What a fresh interpreter that knows one sink more prints for a program."""
-    path = tmp_path / "odograph.yaml"
-    path.write_text(settings)
+path, wrong_path = sys.argv[1:]
+config = load_config(path)
+
+def printed_by(*words):
+    return CliRunner().invoke(odograph, words, catch_exceptions=False).output
+
+def refusal():
+    try:
+        load_config(wrong_path)
+    except BadSettings as error:
+        return str(error)
+
+def checked():
+    calls.clear()
+    check_store(CupboardSettings(), DatabaseSettings(), S3Settings())
+    return calls
+
+def job():
+    job = LiveJob(job="sink-cupboard", config=config, python="python")
+    job = LiveJob.model_validate_json(job.model_dump_json())
+    return {
+        "listed": "sink-cupboard" in JOBS, "built by": BUILT_BY["sink-cupboard"],
+        "name": job.job_name, "uid prefix": job.uid_prefix, "reads": job.reads,
+        "binds": job.binds, "linger_ms": job.linger_ms, "drawers": job.live().store.drawers,
+    }
+
+class Cluster:
+    def jobs(self):
+        return []
+
+def down():
+    status.spans = lambda kafka, topics: {}
+    status.committed = lambda kafka, group, spans: {}
+    return [job.job for job in status.statuses(config, Cluster()) if job.down]
+
+print(json.dumps({
+    "config check": printed_by("config", "check", path),
+    "refusal": refusal(),
+    "job": job(),
+    "checked": checked(),
+    "submit sink": printed_by("submit", "sink", "--help"),
+    "submit sink cupboard": printed_by("submit", "sink", "cupboard", "--help"),
+    "to": repr(stores_of(End().convert("lake,cupboard", None, None), config)),
+    "stores": printed_by("stores", "--config", path),
+    "down": down(),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What a fresh interpreter that knows one sink more says where sinks are named."""
+    folder = tmp_path_factory.mktemp("settings")
+    (folder / "right.yaml").write_text(SETTINGS)
+    (folder / "wrong.yaml").write_text(SETTINGS.replace("5", "many"))
     done = subprocess.run(
-        [sys.executable, "-c", MADE_UP + program, *words],
+        [sys.executable, "-c", MADE_UP + PROBES, folder / "right.yaml", folder / "wrong.yaml"],
         cwd=ROOT,
-        env={"SETTINGS": str(path), "PATH": "", "COLUMNS": "100"},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return json.loads(done.stdout)
 
 
-COMMAND = """
-import os
-from runners.cli.main import odograph
-odograph([word.replace("SETTINGS", os.environ["SETTINGS"]) for word in sys.argv[1:]])
-"""
+def test_the_settings_file_has_it(found):
+    assert json.loads(found["config check"])["sinks"]["cupboard"]["drawers"] == 5
 
 
-def test_the_settings_file_has_it(tmp_path):
-    assert '"drawers": 5' in with_made_up_sink(tmp_path, COMMAND, "config", "check", "SETTINGS")
+def test_a_wrong_setting_of_it_is_named(found):
+    assert "sinks.cupboard.drawers: " in found["refusal"]
 
 
-def test_a_wrong_setting_of_it_is_named(tmp_path):
-    program = """
-import os
-from connectors.errors import BadSettings
-from runners.config import load_config
-try:
-    load_config(os.environ["SETTINGS"])
-except BadSettings as error:
-    print(error)
-"""
-    wrong = SETTINGS.replace("5", "many")
-    assert "sinks.cupboard.drawers: " in with_made_up_sink(tmp_path, program, settings=wrong)
+def test_it_has_a_job(found):
+    assert found["job"] == {
+        "listed": True,
+        "built by": BUILT_BY["sink-bigquery"],
+        "name": "odograph-sink-cupboard",
+        "uid prefix": "cupboard: ",
+        "reads": [*topics.DEVICE_TOPICS, topics.MINUTES],
+        "binds": True,
+        "linger_ms": 40,
+        "drawers": 5,
+    }
 
 
-def test_it_has_a_job(tmp_path):
-    program = """
-import os
-from runners.config import load_config
-from runners.flink.live_job import BUILT_BY, JOBS, LiveJob
-assert "sink-cupboard" in JOBS and BUILT_BY["sink-cupboard"] == BUILT_BY["sink-bigquery"]
-job = LiveJob(job="sink-cupboard", config=load_config(os.environ["SETTINGS"]), python="python")
-job = LiveJob.model_validate_json(job.model_dump_json())
-assert job.live().store == CupboardSettings(drawers=5), job.live().store
-assert "vehicle-minutes" in job.reads and job.binds and job.linger_ms == 40
-print(job.job_name, job.uid_prefix)
-"""
-    assert with_made_up_sink(tmp_path, program) == "odograph-sink-cupboard cupboard: \n"
+def test_it_is_opened_by_its_settings(found):
+    assert found["checked"] == [["prepare", "telemetry_gps", "vehicle_minutes"], ["close"]]
 
 
-def test_it_is_opened_by_its_settings(tmp_path):
-    program = """
-from connectors.operations_db.settings import DatabaseSettings
-from connectors.storage.settings import S3Settings
-from pipelines.open_sink import check_store
-check_store(CupboardSettings(), DatabaseSettings(), S3Settings())
-"""
-    told = "prepared telemetry_gps vehicle_minutes\nclosed\n"
-    assert with_made_up_sink(tmp_path, program) == told
+def test_it_has_a_command(found):
+    assert re.search(r"cupboard +Put facts into drawers\.", found["submit sink"])
+    assert "Put facts into drawers." in found["submit sink cupboard"]
 
 
-def test_it_has_a_command(tmp_path):
-    told = with_made_up_sink(tmp_path, COMMAND, "submit", "sink", "--help")
-    assert "cupboard" in told and "Put facts into drawers." in told
+def test_a_backfill_may_write_to_it(found):
+    assert "drawers=5" in found["to"]
 
 
-def test_all_sinks_include_it(tmp_path):
-    program = """
-import os
-from runners.cli.submit import _every_sink
-from runners.config import load_config
-print(*_every_sink(load_config(os.environ["SETTINGS"])))
-"""
-    assert with_made_up_sink(tmp_path, program) == "sink-cupboard\n"
+def test_stores_counts_it(found):
+    assert re.search(r"cupboard\W+drawer\W+5\b", found["stores"])
 
 
-def test_a_backfill_may_write_to_it(tmp_path):
-    program = """
-import os
-from runners.backfill.request import stores_of
-from runners.cli.backfill_options import End
-from runners.config import load_config
-names = End().convert("lake,cupboard", None, None)
-print(stores_of(names, load_config(os.environ["SETTINGS"])))
-"""
-    assert "drawers=5" in with_made_up_sink(tmp_path, program)
-
-
-def test_stores_counts_it(tmp_path):
-    told = with_made_up_sink(tmp_path, COMMAND, "stores", "--config", "SETTINGS")
-    assert "cupboard" in told and "drawer" in told and " 5 " in told
-
-
-def test_status_shows_it(tmp_path):
-    program = """
-import os
-from runners.cli import status
-from runners.config import load_config
-status.spans = lambda kafka, topics: {}
-status.committed = lambda kafka, group, spans: {}
-class Cluster:
-    def jobs(self):
-        return []
-jobs = status.statuses(load_config(os.environ["SETTINGS"]), Cluster())
-print([job.job for job in jobs if job.down])
-"""
-    assert with_made_up_sink(tmp_path, program) == "['sink-cupboard']\n"
+def test_status_misses_its_job(found):
+    assert found["down"] == ["sink-cupboard"]
 
 
 def test_entries_agree_with_the_tables_of_facts_and_the_jobs():
