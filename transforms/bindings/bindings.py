@@ -1,7 +1,7 @@
 """Stage 7, bind: which vehicle a terminal sat in, as of event time (M21, M22).
 
-A `Bindings` is one immutable snapshot: per terminal the instants at which something changes,
-found by hash and binary search in numpy.
+A `Bindings` is one immutable snapshot. It keeps, for each terminal, the instants at which its
+vehicle changes; a lookup is a hash and a binary search in numpy.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Bindings:
         return cls(names, hashes, first, start, owner, version, vehicles)
 
     def find(self, device_no: pa.Array) -> np.ndarray:
-        """int64 of shape (rows,): the terminal's number, -1 for unknown ones."""
+        """int64 of shape (rows,): the index of each terminal in `names`, -1 for an unknown one."""
         if not len(self.names) or not len(device_no):
             return np.full(len(device_no), -1, np.int64)
         encoded = device_no.dictionary_encode()
@@ -82,11 +82,12 @@ class Bindings:
         return np.asarray(np.where(known, at, -1)[np.asarray(encoded.indices)])
 
     def known(self, texts: Sequence[str]) -> list[bool]:
-        """Whether each terminal number has any binding."""
+        """For each device_no, whether it has any binding."""
         return [bool(hit) for hit in self.find(pa.array(texts, pa.string())) >= 0]
 
     def change_at(self, terminal: np.ndarray, event_ms: np.ndarray) -> np.ndarray:
-        """int64 of shape (rows,): index of the change in force at `event_ms`, -1 for none."""
+        """int64 of shape (rows,): index of the change in force at `event_ms` (epoch ms), -1 for
+        none; `terminal` are indices from `find`."""
         low = np.where(terminal >= 0, self.first[terminal], 0)
         high = np.where(terminal >= 0, self.first[terminal + 1], 0)
         base = low.copy()
@@ -101,18 +102,19 @@ class Bindings:
         return np.where(low > base, low - 1, -1)
 
     def vehicle_at(self, device_no: pa.Array, event_ms: np.ndarray) -> np.ndarray:
-        """int64 of shape (rows,): vehicle code as of `event_ms`, UNBOUND or AMBIGUOUS."""
+        """int64 of shape (rows,): vehicle code as of `event_ms` (epoch ms): an index into
+        `vehicles`, UNBOUND or AMBIGUOUS."""
         change = self.change_at(self.find(device_no), event_ms)
         return self.vehicle_of(change)
 
     def vehicle_of(self, change: np.ndarray) -> np.ndarray:
-        """Vehicle codes of changes; UNBOUND for -1."""
+        """int64 of shape (rows,): vehicle codes of changes; UNBOUND for change -1."""
         if not len(self.vehicle):
             return np.full(len(change), UNBOUND, np.int64)
         return np.where(change >= 0, self.vehicle[change], UNBOUND)
 
     def version_of(self, change: np.ndarray) -> np.ndarray:
-        """Binding versions of changes; 0 for -1."""
+        """int64 of shape (rows,): binding versions of changes; 0 for change -1."""
         if not len(self.version):
             return np.zeros(len(change), np.int64)
         return np.where(change >= 0, self.version[change], 0)
@@ -135,7 +137,8 @@ class _Rows:
         return self if kept.all() else self.take(np.flatnonzero(kept))
 
     def standing(self) -> _Rows:
-        """Sorted by terminal and start; superseded versions and empty intervals left out."""
+        """The rows that apply, sorted by terminal and start: without superseded versions and empty
+        intervals."""
         order = np.lexsort((self.vehicle, self.version, self.start, self.device))
         rows = self.take(order)
         last = np.ones(len(order), bool)
@@ -145,7 +148,7 @@ class _Rows:
 
 
 def _ranked(device_no: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Names and hashes in the order of the hashes, and for each given name its place there."""
+    """Names and hashes sorted by hash, and for each input name its index among them."""
     names = _fixed(device_no)
     hashes = _hash(names)
     by_hash = np.argsort(hashes, kind="stable")
@@ -202,8 +205,8 @@ def _changes(rows: _Rows) -> _Rows:
 
 
 def _sweep(rows: _Rows) -> _Rows:
-    """Changes of terminals whose bindings overlap: AMBIGUOUS where two vehicles claim them."""
-    found: list[tuple[int, int, int, int]] = []
+    """Changes of terminals whose bindings overlap: AMBIGUOUS while there are two vehicles."""
+    changes: list[tuple[int, int, int, int]] = []
     starts = np.flatnonzero(np.diff(rows.device, prepend=-1))
     for begin, end in zip(starts, np.append(starts[1:], len(rows.device)), strict=True):
         part = slice(int(begin), int(end))
@@ -216,8 +219,8 @@ def _sweep(rows: _Rows) -> _Rows:
             if len(vehicles) == 1:
                 code = int(vehicles[0])
                 version = int(rows.version[part][active].max())
-            found.append((int(rows.device[begin]), int(instant), code, version))
-    device, instant, vehicle, versions = np.array(found, np.int64).T
+            changes.append((int(rows.device[begin]), int(instant), code, version))
+    device, instant, vehicle, versions = np.array(changes, np.int64).T
     return _Rows(device, instant, instant, vehicle, versions)
 
 
@@ -232,9 +235,9 @@ def _fixed(texts: pa.Array) -> np.ndarray:
         ends = np.frombuffer(part.buffers()[1], np.int32)[part.offset :][: len(part) + 1]
         lengths = np.diff(ends)
         row = np.repeat(np.arange(low, low + len(part)), lengths)
-        place = np.arange(ends[0], ends[-1]) - np.repeat(ends[:-1], lengths)
+        column = np.arange(ends[0], ends[-1]) - np.repeat(ends[:-1], lengths)
         data = np.frombuffer(part.buffers()[2] or b"", np.uint8)
-        fixed[row, place] = data[ends[0] : ends[-1]]
+        fixed[row, column] = data[ends[0] : ends[-1]]
     return fixed.view(f"S{width}").ravel()
 
 

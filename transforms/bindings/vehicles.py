@@ -1,9 +1,8 @@
-"""What is known of the vehicles of a bindings snapshot, and the Avro bytes that make a
-`vehicle-*` message of a `message-*` one.
+"""The vehicles of a bindings snapshot, and their Avro bytes for messages of vehicle topics.
 
-The schema `vehicle_<type>` is `message_<type>` and four fields more. So an enriched message is the
-raw datum followed by the encoding of those four, which depends on the binding alone: it is made
-once a binding and repeated from then on.
+The schema `vehicle_<type>` is `message_<type>` with four fields more at its end. So a message of a
+vehicle topic is the datum of the upload followed by those four fields. They depend on the binding
+alone, so they are encoded once for each binding and kept.
 """
 
 from __future__ import annotations
@@ -37,12 +36,14 @@ _NOTHING = pa.scalar(b"", pa.binary())
 
 
 class Vehicles:
-    """The vehicles of one bindings snapshot, as the vehicle table said at `version_ms` (epoch ms,
-    0 where unknown). `rows` has the columns of `SCHEMA`, row i is vehicle i of
-    `bindings.vehicles`; those the vehicle table does not know have the values of `ABSENT`."""
+    """The vehicles of one bindings snapshot, as of `version_ms` (epoch ms, 0 where unknown).
+
+    Row i of `rows` (schema `SCHEMA`) is vehicle i of `bindings.vehicles`; vehicles that the vehicle
+    table does not have get the values of `ABSENT`.
+    """
 
     def __init__(self, bindings: Bindings, table: pa.Table, version_ms: int) -> None:
-        """`table` has the columns of `SCHEMA`, one row a vehicle, in any order."""
+        """`table` is the vehicle table: columns of `SCHEMA`, one row a vehicle, in any order."""
         self.bindings = bindings
         self.version_ms = version_ms
         self.rows = _aligned(bindings.vehicles, table)
@@ -51,31 +52,32 @@ class Vehicles:
 
     @classmethod
     def unknown(cls, bindings: Bindings) -> Vehicles:
-        """Only the ids of vehicles, for bindings without a vehicle table."""
+        """The vehicles of `bindings` where there is no vehicle table: only their ids are known."""
         return cls(bindings, SCHEMA.empty_table(), 0)
 
     def encoded(self, change: np.ndarray) -> pa.BinaryArray:
-        """Avro bytes of binding_status, vehicle, enriched_time and enrich_attempt, of shape
-        (uploads,), for indices from `bindings.change_at` (-1: unbound). Safe in several threads.
+        """Avro bytes of the fields binding_status, vehicle, enriched_time and enrich_attempt, of
+        shape (uploads,), for indices from `bindings.change_at` (-1: unbound). Safe in several
+        threads.
 
-        Both times in it are `version_ms`, so that a replay gives the same bytes.
+        Both times in them are `version_ms`, so that a replay gives the same bytes.
         """
         with self._lock:
-            place = self._place[change]
-            if not place.all():
+            slot = self._slot[change]
+            if not slot.all():
                 if self._kept.bytes > KEPT_BYTES:
                     self._forget()
-                    place = self._place[change]
-                new = np.unique(change[place == 0])
-                self._place[new] = np.arange(len(new)) + (self._kept.count + 1)
+                    slot = self._slot[change]
+                new = np.unique(change[slot == 0])
+                self._slot[new] = np.arange(len(new)) + (self._kept.count + 1)
                 self._kept.append(self._encode(new))
-                place = self._place[change]
+                slot = self._slot[change]
             kept = self._kept.array()
-        return kept.take(pa.array(place - 1))
+        return kept.take(pa.array(slot - 1))
 
     def _forget(self) -> None:
-        """Start without any kept bytes. The last place is that of change -1."""
-        self._place = np.zeros(len(self.bindings.vehicle) + 1, np.int32)
+        """Drop all kept bytes. The last slot is that of change -1."""
+        self._slot = np.zeros(len(self.bindings.vehicle) + 1, np.int32)
         self._kept = _Kept()
 
     def _encode(self, change: np.ndarray) -> pa.BinaryArray:
@@ -143,12 +145,13 @@ def _roomy(values: np.ndarray, used: int, wanted: int) -> np.ndarray:
 
 
 def _aligned(vehicle_id: pa.Array, table: pa.Table) -> pa.Table:
-    """Rows of `table` in the order of `vehicle_id`, absent ones filled."""
-    found = table.select(SCHEMA.names).cast(SCHEMA)
-    at = pc.index_in(vehicle_id, value_set=single(found["vehicle_id"]))
+    """Rows of `table` in the order of `vehicle_id`; for ids that it lacks, the values of
+    `ABSENT`."""
+    known = table.select(SCHEMA.names).cast(SCHEMA)
+    at = pc.index_in(vehicle_id, value_set=single(known["vehicle_id"]))
     columns = {"vehicle_id": vehicle_id}
     for name in SCHEMA.names[1:]:
-        column = single(found[name]).take(at)
+        column = single(known[name]).take(at)
         columns[name] = column.fill_null(ABSENT[name]) if name in ABSENT else column
     return pa.table(columns, SCHEMA)
 
@@ -158,9 +161,9 @@ def _parts(texts: pa.Array, field: pa.Field) -> Iterator[pa.Array]:
     if not field.nullable:
         yield from (_varints(_lengths(texts)), texts.cast(pa.binary()))
         return
-    given = np.asarray(texts.is_valid())
-    branch = pa.array([_NULL, _VALUE], pa.binary()).take(pa.array(given.astype(np.int8)))
-    length = pc.if_else(pa.array(given), _varints(_lengths(texts)), _NOTHING)
+    present = np.asarray(texts.is_valid())
+    branch = pa.array([_NULL, _VALUE], pa.binary()).take(pa.array(present.astype(np.int8)))
+    length = pc.if_else(pa.array(present), _varints(_lengths(texts)), _NOTHING)
     yield from (branch, length, texts.cast(pa.binary()).fill_null(b""))
 
 

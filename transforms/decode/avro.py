@@ -1,9 +1,9 @@
 """Avro to uploads: all messages of one writer schema in one native call.
 
-The bodies are laid end to end as ONE datum, an array of records that each begin with a guard, a
-number no sender can know, and once more after the last. The decoder alone ignores left-over bytes
-and does not name the bad message; the guards do the first, cutting the batch does the second.
-"""
+The native decoder ignores bytes left over and does not name the bad message. So all bodies are
+joined to ONE datum, an array of records, with a guard (a number that no sender can know) before
+each record and after the last. A body that is too short or too long shifts the guards, which then
+do not read as written; the bad message is found by cutting the batch into smaller ones."""
 
 from __future__ import annotations
 
@@ -43,31 +43,33 @@ _GUARD = "odograph_guard"
 
 
 class WriterSchemas(Protocol):
-    """Where writer schemas come from: a directory, a registry."""
+    """A source of writer schemas: a directory or a registry."""
 
     def lookup(self, schema_id: int) -> dict[str, Any] | None:
-        """The schema of this id; None when there is none. Raises when the source is down."""
+        """The parsed schema of this id; None when there is none. Raises DependencyFailed (or
+        another error of the connector) when the source is down."""
 
 
 @dataclass(frozen=True)
 class Bodies:
-    """Messages of one writer schema without their framing, and their rows in the raw batch."""
+    """Messages of one writer schema without their framing. `rows` is int64 of shape (messages,):
+    their rows in the raw batch."""
 
     rows: np.ndarray
     values: list[bytes]
     schema_id: int
 
     def part(self, start: int, end: int) -> Bodies:
-        """Some of them."""
+        """The messages from `start` to before `end`."""
         return Bodies(self.rows[start:end], self.values[start:end], self.schema_id)
 
 
 Decoded = tuple[list[tuple[np.ndarray, pa.StructArray]], list[Refusal]]
-"""Decoded records with their rows in the raw batch, and what could not be decoded."""
+"""Decoded records with their rows in the raw batch, and refusals of the others."""
 
 
 def zigzag(number: int) -> bytes:
-    """An Avro long."""
+    """`number` encoded as an Avro long."""
     rest = (number << 1) ^ (number >> 63)
     out = bytearray()
     while rest & ~0x7F:
@@ -80,7 +82,10 @@ def zigzag(number: int) -> bytes:
 def cut_frames(
     raw: pa.RecordBatch, rows: np.ndarray, bounds: Bounds
 ) -> tuple[list[Bodies], list[Refusal]]:
-    """Take magic byte and schema id off the messages in `rows`, which start with a zero byte."""
+    """Split the messages in `rows`, which start with a zero byte, into schema id and body.
+
+    Returns bodies by schema id, and refusals (OVERSIZE, BAD_FRAMING).
+    """
     values = raw.column("value").take(pa.array(rows))
     lengths = np.asarray(pc.binary_length(values))
     refusals = []
@@ -122,7 +127,8 @@ def _guarded(writer_json: str) -> str:
 
 
 def decode_natively(bodies: Sequence[bytes], writer_json: str) -> pa.StructArray | None:
-    """All bodies as one struct array, or None when any of them is not exactly one datum."""
+    """All bodies as one struct array (field 0 is the guard), or None when any of them is not
+    exactly one datum."""
     seed = hashlib.sha256(b"".join(bodies[:64])).digest()
     guard = int.from_bytes(seed[:8], "big") >> 2
     mark = zigzag(guard)
@@ -137,7 +143,7 @@ def decode_array(
     datum: bytes, schema: str, count: int, end: int, writer_json: str
 ) -> pa.StructArray | None:
     """The records of one datum {items: array, end: long}; None unless there are exactly `count`
-    valid ones and `end` reads as written."""
+    valid records and `end` is read back as given."""
     try:
         batch = pa.record_batch(pyruhvro.deserialize_array([datum], schema))
         items = batch.column(0).values
@@ -158,12 +164,12 @@ _BEYOND_NATIVE: set[str] = set()
 
 
 def beyond_native(writer_json: str) -> bool:
-    """The native decoder was seen to panic on this writer schema."""
+    """Whether the native decoder has panicked on this writer schema."""
     return writer_json in _BEYOND_NATIVE
 
 
 def decode_slowly(bodies: Bodies, writer_json: str) -> Decoded:
-    """Message by message with fastavro, into the reader schema of the message type."""
+    """Decode one message at a time with fastavro, into the reader schema of the message type."""
     message_type = message_type_of(json.loads(writer_json))
     reader = load(f"message_{message_type}").avro
     kept, records, refusals = [], [], []
@@ -225,7 +231,7 @@ def poison(body: bytes, writer_json: str) -> str | None:
 
 
 def decode_bodies(bodies: Bodies, writer_json: str) -> Decoded:
-    """Native where possible; a batch that is refused is cut until the poison stands alone."""
+    """Decode natively; a batch that is refused is cut until the bad messages are alone."""
     if beyond_native(writer_json):
         return decode_slowly(bodies, writer_json)
     items = decode_natively(bodies.values, writer_json)
@@ -255,7 +261,7 @@ def message_type_of(writer: dict[str, Any]) -> str | None:
 
 
 def _at(writer: pa.StructType, reader: dict[str, Any]) -> int:
-    """Where the writer has a field of the reader, by name or alias; -1 where it has none."""
+    """Index of a reader's field in the writer schema, by name or alias; -1 if it has none."""
     for name in (reader["name"], *reader.get("aliases", ())):
         at = int(writer.get_field_index(name))
         if at >= 0:
@@ -264,8 +270,8 @@ def _at(writer: pa.StructType, reader: dict[str, Any]) -> int:
 
 
 def resolve(struct: pa.StructArray, field: Field, raw_field: dict[str, Any]) -> pa.Array:
-    """Column `field` of the reader schema out of the writer's struct: by name or alias, widened,
-    unknown enum symbols and absent fields replaced by the default."""
+    """Column `field` of the reader schema, of shape (records,), out of the writer's struct: by name
+    or alias, in the reader's type; unknown enum symbols and absent fields become the default."""
     wanted = arrow_type(field.avro_type)
     at = _at(struct.type, raw_field)
     if at < 0:
@@ -286,18 +292,19 @@ def resolve(struct: pa.StructArray, field: Field, raw_field: dict[str, Any]) -> 
 def to_uploads(
     items: pa.StructArray, raw: pa.RecordBatch, message_type: str, reader: dict[str, Any]
 ) -> Uploads:
-    """Uploads of decoded records that all have a terminal and samples."""
+    """Uploads of decoded records, all of which have a terminal and samples. `raw` holds the raw row
+    of each record, `reader` is the parsed schema `message_<type>`."""
     fields = {raw_field["name"]: raw_field for raw_field in reader["fields"]}
     head = {f.name: resolve(items, f, fields[f.name]) for f in envelope_fields()}
     device = normal_device_nos(head["device_no"])
-    given = pc.if_else(pc.equal(head["message_id"], ""), None, head["message_id"])
-    if given.null_count:
+    message_id = pc.if_else(pc.equal(head["message_id"], ""), None, head["message_id"])
+    if message_id.null_count:
         computed = message_ids(device, message_type, head["boot_count"], head["seq"], raw)
-        given = pc.coalesce(given, computed)
+        message_id = pc.coalesce(message_id, computed)
     filled = pc.greater(pc.list_value_length(_entries(head["extras"])), 0).fill_null(False)
     head |= {
         **{name: raw.column(name) for name in ("topic", "partition", "offset", "object", "line")},
-        "message_id": given,
+        "message_id": message_id,
         "device_no": device,
         "extras": head["extras"].take(_present(filled)),
         "flags": pc.multiply(filled.cast(pa.int64()), BIT["EXTRA_FIELDS"]),
@@ -324,20 +331,20 @@ def to_uploads(
 
 
 def _present(filled: pa.Array) -> pa.Array:
-    """Row numbers, null where `filled` is false: what to take to null the others."""
+    """Row numbers, null where `filled` is false: to take by, so that those rows become null."""
     return pa.array(np.arange(len(filled)), mask=~np.asarray(filled))
 
 
 def _within(times: pa.Array, lowest: int, highest: int) -> tuple[pa.Array, np.ndarray]:
-    """Times with those outside the range nulled, and bool of shape (rows,): those."""
+    """Times, null where outside the range; and bool of shape (rows,), whether they were outside."""
     numbers = filled_int64(times, lowest)
     bad = (numbers < lowest) | (numbers > highest)
     return (pc.if_else(pa.array(bad), None, times) if bad.any() else times), bad
 
 
 def _plain(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """A payload column without values that mean nothing (NaN, infinities, times before 1970 or
-    after 9999), and bool of shape (rows,): those."""
+    """A payload column, null where a value has no meaning (NaN, infinities, times before 1970 or
+    after 9999); and bool of shape (rows,), where that was so."""
     if pa.types.is_timestamp(column.type):
         return _within(column, 0, LATEST_MS)
     none = np.zeros(len(column), bool)
@@ -350,12 +357,12 @@ def _plain(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
 
 
 def _entries(maps: pa.MapArray) -> pa.ListArray:
-    """The same as lists of entries; length kernels take lists only."""
+    """Maps as lists of their entries, because pyarrow counts the length of lists only."""
     return maps.cast(pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())])))
 
 
 def _samples(items: pa.StructArray, message_type: str) -> tuple[np.ndarray, pa.StructArray]:
-    """int32 head row of each sample, and the samples."""
+    """The head row of each sample (int32 of shape (samples,)), and the samples."""
     if message_type in REPORT_TYPES:
         return np.arange(len(items), dtype=np.int32), items
     lists = items.flatten()[[child.name for child in items.type].index("samples")]
@@ -366,25 +373,25 @@ def _samples(items: pa.StructArray, message_type: str) -> tuple[np.ndarray, pa.S
 def incomplete(
     items: pa.StructArray, message_type: str, bounds: Bounds
 ) -> dict[int, tuple[str, str]]:
-    """Error type and message of decoded records that lack what an upload needs, by position."""
+    """Records that lack what an upload needs: position in `items` to error type and message."""
     names = [child.name for child in items.type]
-    found: dict[int, tuple[str, str]] = {}
+    problems: dict[int, tuple[str, str]] = {}
     if message_type not in REPORT_TYPES:
         if "samples" not in names:
             return dict.fromkeys(range(len(items)), ("SCHEMA", "the writer schema has no samples"))
         lengths = pc.list_value_length(items.flatten()[names.index("samples")]).fill_null(0)
         counts = np.asarray(lengths)
         for row in np.flatnonzero(counts == 0):
-            found[int(row)] = ("EMPTY", "samples is empty")
+            problems[int(row)] = ("EMPTY", "samples is empty")
         for row in np.flatnonzero(counts > bounds.max_samples):
             text = f"{counts[row]} samples, more than max_samples {bounds.max_samples}"
-            found[int(row)] = ("TOO_MANY_SAMPLES", text)
+            problems[int(row)] = ("TOO_MANY_SAMPLES", text)
     if "device_no" not in names:
         return dict.fromkeys(range(len(items)), ("MISSING_DEVICE_NO", "no device_no"))
     device = items.flatten()[names.index("device_no")].cast(pa.string())
     length = pc.binary_length(pc.utf8_trim_whitespace(device)).fill_null(0)
     for row in np.flatnonzero(np.asarray(length) == 0):
-        found[int(row)] = ("MISSING_DEVICE_NO", "device_no is null or blank")
+        problems[int(row)] = ("MISSING_DEVICE_NO", "device_no is null or blank")
     for row in np.flatnonzero(np.asarray(length) > bounds.max_device_no_length):
-        found[int(row)] = ("TYPE", "device_no is too long")
-    return found
+        problems[int(row)] = ("TYPE", "device_no is too long")
+    return problems

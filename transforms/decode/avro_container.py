@@ -22,7 +22,8 @@ from transforms.model.uploads import Uploads
 
 @dataclass(frozen=True)
 class ContainerBlock:
-    """Records of a container as they lie there, uncompressed, one after another."""
+    """A block of a container: `count` records, uncompressed, one after another in `data`;
+    `first_line` is the number of the first record in the object."""
 
     source: raw_messages.Source
     first_line: int
@@ -31,14 +32,14 @@ class ContainerBlock:
     writer: Schema
 
 
-def _placed(block: ContainerBlock, values: list[bytes]) -> pa.RecordBatch:
+def _raw_batch(block: ContainerBlock, values: list[bytes]) -> pa.RecordBatch:
     array = pa.array(values, pa.binary())
     return raw_messages.from_lines(array, block.source, block.first_line, is_line=False)
 
 
 def _native(block: ContainerBlock) -> pa.StructArray | None:
-    """All records of the block, or None when its bytes are not exactly `count` datums, or when
-    the bytes of single records are needed to tell them apart."""
+    """All records of the block; None when its bytes are not exactly `count` datums, or when a
+    record has no message_id, so that one must be made of its bytes."""
     writer_json = json.dumps(block.writer)
     if avro.beyond_native(writer_json):
         return None
@@ -56,62 +57,67 @@ def _native(block: ContainerBlock) -> pa.StructArray | None:
 
 
 def _datums(block: ContainerBlock) -> tuple[list[bytes], bytes, str]:
-    """The records that can be read one by one, then the rest and what is wrong with it."""
+    """The bytes of each record that can be read, the bytes of the rest, and what is wrong with
+    it."""
     stream = io.BytesIO(block.data)
     schema = fastavro.parse_schema(json.loads(json.dumps(block.writer)))
-    found: list[bytes] = []
+    datums: list[bytes] = []
     start = 0
     for _ in range(block.count):
         try:
             fastavro.schemaless_reader(stream, schema, None)
         except Exception as error:  # fastavro raises whatever the bytes led it into
-            return found, block.data[start:], f"{type(error).__name__}: {error}"
-        found.append(block.data[start : stream.tell()])
+            return datums, block.data[start:], f"{type(error).__name__}: {error}"
+        datums.append(block.data[start : stream.tell()])
         start = stream.tell()
-    return found, block.data[start:], "bytes left over after the last record"
+    return datums, block.data[start:], "bytes left over after the last record"
 
 
 def decode_block(block: ContainerBlock, decoder: Decoder) -> Outcome[list[Uploads]]:
-    """Uploads of a container block. Where a record cannot be read, the place of the next one is
-    unknown: it and the rest of the block are one dead letter."""
+    """Uploads of a container block. Where a record cannot be read, it is unknown where the next one
+    begins: the bad record and the rest of the block are one dead letter."""
     writer = block.writer
     record = writer if isinstance(writer, dict) and writer.get("type") == "record" else {}
     message_type = avro.message_type_of(record)
     limit = decoder.bounds.max_dead_letter_bytes
     if message_type is None:
         refusal = Refusal(0, "UNKNOWN_TYPE", f"record {record.get('name')} is no message")
-        return Outcome([], dead_letters(_placed(block, [block.data]), [refusal], "DECODE", limit))
+        return Outcome(
+            [], dead_letters(_raw_batch(block, [block.data]), [refusal], "DECODE", limit)
+        )
     reason = unfit(writer)
     if reason is not None:
         refusal = Refusal(0, "BAD_AVRO", reason)
-        return Outcome([], dead_letters(_placed(block, [block.data]), [refusal], "DECODE", limit))
+        return Outcome(
+            [], dead_letters(_raw_batch(block, [block.data]), [refusal], "DECODE", limit)
+        )
     items = _native(block)
     if items is not None:
-        placed = _placed(block, [b""] * block.count)
-        whole = avro_uploads(np.arange(block.count), items, placed, message_type, decoder)
-        outcome = finish(*whole, placed, decoder)
+        raw = _raw_batch(block, [b""] * block.count)
+        whole = avro_uploads(np.arange(block.count), items, raw, message_type, decoder)
+        outcome = finish(*whole, raw, decoder)
         if not outcome.dead.num_rows:
             return outcome
-    return _one_by_one(block, message_type, decoder)
+    return _decode_records(block, message_type, decoder)
 
 
-def _one_by_one(
+def _decode_records(
     block: ContainerBlock, message_type: str, decoder: Decoder
 ) -> Outcome[list[Uploads]]:
-    """The same where the bytes of single records are needed."""
+    """Uploads of a container block whose records are taken apart first, each with its bytes."""
     values, rest, reason = _datums(block)
     lost = bool(rest) or len(values) < block.count
-    placed = _placed(block, [*values, rest] if lost else values)
+    raw = _raw_batch(block, [*values, rest] if lost else values)
     bodies = avro.Bodies(np.arange(len(values)), values, 0)
     done: list[tuple[np.ndarray, pa.StructArray]] = []
     refusals: list[Refusal] = []
     if values:
         done, refusals = avro.decode_bodies(bodies, json.dumps(block.writer))
     parts: list[Part] = []
-    for rows, found in done:
-        part, lacking = avro_uploads(rows, found, placed, message_type, decoder)
+    for rows, records in done:
+        part, lacking = avro_uploads(rows, records, raw, message_type, decoder)
         parts += part
         refusals += lacking
     if lost:
         refusals.append(Refusal(len(values), "BAD_AVRO", reason))
-    return finish(parts, refusals, placed, decoder)
+    return finish(parts, refusals, raw, decoder)

@@ -1,4 +1,7 @@
-"""One value at a time: what a wrongly typed field may still mean (M15). Off the hot path."""
+"""Coerce values of a wrong type where nothing is lost (M15), one value at a time.
+
+Only the slow path (`repair`, `csa_text`) comes here.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ _STAMP_ZONES = {"GMT": "+00:00", "UTC": "+00:00", "Z": "+00:00", "KST": "+09:00"
 
 
 def value_of(field: Field, value: Any) -> tuple[Any, int]:
-    """`value` as `field` wants it, and flag bits. Never raises; a hopeless value is None."""
+    """`value` in the type of `field`, and flag bits. Never raises; None for a value that cannot be
+    coerced."""
     if value is None:
         return None, 0
     if field.codes is not None:
@@ -123,7 +127,7 @@ def _device_time(value: Any) -> tuple[int | None, int]:
 
 
 def received_ms(value: Any) -> tuple[int | None, int]:
-    """The IoT rule's `timestamp` as epoch ms and flag bits; None where it says no time."""
+    """The `timestamp` of an STS message as epoch ms, and flag bits; None where it is no time."""
     if isinstance(value, str):
         match = _STAMP.fullmatch(value.strip())
         if match:

@@ -1,4 +1,4 @@
-"""CSA lines (text over HTTPS) to uploads; columns as in docs/rules.md, one line an upload."""
+"""CSA lines (text over HTTPS) to uploads, one line an upload."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def _scaled(text: str, factor: float) -> float | None:
 
 
 def _values(columns: list[str]) -> tuple[dict[str, Any], int]:
-    """Canonical values of a frame, and TYPE_INVALID if a filled column says nothing."""
+    """Values of a frame by field name, and TYPE_INVALID if a column that is not empty cannot be
+    read."""
     fix, lat, north, lon, east, speed, heading, odometer, battery, bits, fuel = columns[5:16]
     switches = int(bits, 16) if re.fullmatch(r"[0-9A-Fa-f]{1,8}", bits) else None
     read = {
@@ -102,7 +103,7 @@ def _values(columns: list[str]) -> tuple[dict[str, Any], int]:
 
 
 def decode_frame(row: int, line: bytes, terminals: KnownTerminals, bounds: Bounds) -> Repaired:
-    """One CSA line as an upload. Raises Refused."""
+    """One CSA line as an upload; `row` is its row in the raw batch. Raises Refused."""
     columns = parse_frame(line, bounds)
     firmware, phone, code, stamp = columns[1:5]
     if code not in TYPES:
@@ -112,14 +113,14 @@ def decode_frame(row: int, line: bytes, terminals: KnownTerminals, bounds: Bound
     device_no = normal_device_no(phone) if known is None else known.get(phone)
     if not device_no:
         raise Refused("MISSING_DEVICE_NO", "the phone number is not in the terminal table")
-    given, flags = _values(columns)
+    values, flags = _values(columns)
     device_time = _device_time(stamp)
     if stamp and device_time is None:
         flags |= INVALID
     sample: dict[str, Any] = {"device_time": device_time, "flags": 0, "extras": None}
     for field in payload_fields(message_type):
         if field.name != "device_time":
-            value = given.get(field.name)
+            value = values.get(field.name)
             sample[field.name] = field.default if value is None and not field.nullable else value
     surplus = [
         (f"_c{i}", json.dumps(text)) for i, text in enumerate(columns[COLUMNS:], COLUMNS + 1)
@@ -137,7 +138,7 @@ def decode_frame(row: int, line: bytes, terminals: KnownTerminals, bounds: Bound
 def decode_frames(
     raw: pa.RecordBatch, rows: Iterable[int], terminals: KnownTerminals, bounds: Bounds
 ) -> tuple[list[Repaired], list[Refusal]]:
-    """Decode the given rows of a raw batch, which hold CSA lines."""
+    """Uploads and refusals of `rows` of a raw batch, which hold CSA lines."""
     decoded, refusals = [], []
     for row in rows:
         line = message_at(raw, row)

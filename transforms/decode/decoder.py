@@ -1,4 +1,4 @@
-"""Stage 1, decode: raw messages to uploads. Tells JSON, CSA and Avro apart, loses nothing."""
+"""Stage 1, decode: raw messages (JSON, CSA text or Avro) to uploads or dead letters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TYPE_IN_JSON = re.compile(rb'"type"\s*:\s*"(\w{1,16})"')
 
 @dataclass
 class NoSchemas:
-    """Writer schemas when none are configured: every schema id is unknown."""
+    """The source of writer schemas when none is configured: every schema id is unknown."""
 
     def lookup(self, schema_id: int) -> dict[str, Any] | None:
         return None
@@ -46,7 +46,11 @@ class Decoder:
 
 
 def decode(raw: pa.RecordBatch, decoder: Decoder) -> Outcome[list[Uploads]]:
-    """Uploads by message type, and a dead letter for every message that is none."""
+    """Uploads of a raw batch (`raw_messages.SCHEMA`) by message type, and a dead letter (stage
+    DECODE) for every message that cannot be one.
+
+    Raises what `decoder.writers` raises when the source of schemas is down.
+    """
     parts: list[Part] = []
     refusals: list[Refusal] = []
     kinds = _kinds(raw.column("value"))
@@ -71,7 +75,8 @@ Part = tuple[Uploads, pa.RecordBatch]
 def finish(
     parts: Sequence[Part], refusals: list[Refusal], raw: pa.RecordBatch, decoder: Decoder
 ) -> Outcome[list[Uploads]]:
-    """Settle receive times, refuse what has no time at all, write the dead letters."""
+    """The outcome of decoding: receive times are filled in, uploads without any time are
+    refused."""
     good = []
     for uploads, chosen in parts:
         uploads = settle_received_time(uploads, chosen, BIT["RECEIVED_TIME_ESTIMATED"])
@@ -99,7 +104,7 @@ def _kinds(values: pa.Array) -> np.ndarray:
 
 
 def _expected_type(raw: pa.RecordBatch) -> str | None:
-    """The message type the topic's name promises, where the whole batch is of one topic."""
+    """The message type in the topic's name, where the whole batch is of one topic; else None."""
     topics = pc.unique(raw.column("topic")).to_pylist()
     name = topics[0].rpartition("-")[2] if len(topics) == 1 else ""
     return name if name in MESSAGE_TYPES else None
@@ -127,16 +132,16 @@ def _by_type(lines: pa.RecordBatch, expected: str | None) -> list[tuple[str, np.
         return [(expected, np.arange(lines.num_rows))]
     groups = defaultdict(list)
     for row, value in enumerate(lines.column("value").to_pylist()):
-        found = _TYPE_IN_JSON.search(value or b"")
-        name = found[1].decode() if found else ""
+        match = _TYPE_IN_JSON.search(value or b"")
+        name = match[1].decode() if match else ""
         groups[name if name in MESSAGE_TYPES else MESSAGE_TYPES[0]].append(row)
     return [(name, np.array(rows)) for name, rows in sorted(groups.items())]
 
 
 def _assemble(repaired: Sequence[Repaired], raw: pa.RecordBatch, generation: str) -> list[Part]:
     groups: dict[str, list[Repaired]] = defaultdict(list)
-    for one in repaired:
-        groups[one.message_type].append(one)
+    for upload in repaired:
+        groups[upload.message_type].append(upload)
     return [assemble(groups[name], raw, name, generation) for name in sorted(groups)]
 
 
@@ -175,10 +180,11 @@ def avro_uploads(
     message_type: str,
     decoder: Decoder,
 ) -> tuple[list[Part], list[Refusal]]:
-    """Uploads of decoded records that stand in `rows` of the raw batch; others are refused.
+    """Uploads of decoded records; `rows` are their rows in the raw batch. Records that lack what an
+    upload needs are refused.
 
-    The writer's types may be any. What cannot be brought into ours is looked for by cutting, so
-    that it takes none of its neighbours with it."""
+    The writer's types may be any. A record that cannot be converted to our types is found by
+    cutting, so that no other record is refused with it."""
     try:
         return _resolved(rows, items, raw, message_type, decoder)
     except MemoryError:
@@ -221,7 +227,7 @@ def _resolved(
 def _drop_timeless(
     uploads: Uploads, raw: pa.RecordBatch, timeless: np.ndarray
 ) -> tuple[Uploads, list[Refusal]]:
-    """Uploads without any time are refused; `line` finds them again in the raw batch."""
+    """Refuse uploads without any time; their `line` leads to their row in the raw batch."""
     lines = np.asarray(raw.column("line"))
     lost = np.asarray(uploads.head.column("line"))[timeless]
     refusals = [

@@ -1,8 +1,8 @@
-"""Lines of JSON to columns: one native parse a batch, and which lines it could not take.
+"""Lines of JSON to columns in one native call a batch, and which lines were refused.
 
-`pyarrow.json` parses a whole batch against the expected schema. A line that is not exactly what
-its schema says (wrong type, unknown key, twice the same key, two objects on one line, …) is
-looked for by cutting the batch.
+`pyarrow.json` parses a whole batch against the expected schema. A line that does not match the
+schema (wrong type, unknown key, a key twice, two objects on one line, …) makes it refuse the batch;
+such lines are found by its messages and by cutting the batch.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ _REFUSED = (pa.ArrowInvalid, UnicodeDecodeError)
 
 
 def parse_lines(values: pa.Array, schema: pa.Schema) -> tuple[pa.Table | None, np.ndarray]:
-    """The lines the native parser takes, and bool of shape (lines,): those it does not."""
+    """The lines that the native parser accepts, and bool of shape (lines,): the refused ones.
+
+    The table has the accepted lines in their order; it is None when there are none.
+    """
     if not len(values):
         return None, np.zeros(0, bool)
     try:
@@ -100,12 +103,12 @@ def parse_lines(values: pa.Array, schema: pa.Schema) -> tuple[pa.Table | None, n
 
 
 def _locate(values: pa.Array, schema: pa.Schema) -> np.ndarray:
-    """bool of shape (lines,): lines with unknown keys, and lines the parser's own messages point
-    at. Not all bad lines are found this way, and none is trusted for not being found; where most
-    lines are bad, the rest is given up. Nothing of a line is guessed from others: what one sender
-    writes costs the others nothing."""
-    found = _many_brackets(values) | unknown_keys(values, schema)
-    lines = np.flatnonzero(~found)
+    """bool of shape (lines,): lines with unknown keys, and lines that the parser's error messages
+    name. Not all bad lines are found this way, so the others are parsed again afterwards; where
+    most lines are bad, all lines behind them count as bad. Nothing about a line is inferred from
+    other lines, so a sender's faults cost other senders nothing."""
+    bad = _many_brackets(values) | unknown_keys(values, schema)
+    lines = np.flatnonzero(~bad)
     rest = values.take(pa.array(lines))
     start = hits = 0
     while start < len(rest) and hits < HITS:
@@ -118,10 +121,10 @@ def _locate(values: pa.Array, schema: pa.Schema) -> np.ndarray:
                 break
             start += int(row[1]) + 1
             hits += 1
-            found[lines[start - 1]] = True
+            bad[lines[start - 1]] = True
     if hits == HITS and hits * 4 > start:
-        found[lines[start:]] = True
-    return np.asarray(found)
+        bad[lines[start:]] = True
+    return np.asarray(bad)
 
 
 HITS = 64
@@ -130,7 +133,7 @@ BRACKETS = 2000
 
 
 def _many_brackets(values: pa.Array) -> np.ndarray:
-    """bool of shape (lines,): so many arrays that the parser could run out of stack."""
+    """bool of shape (lines,): lines with so many arrays that the parser could exhaust its stack."""
     counts = pc.count_substring(values, b"[")
     return np.asarray(pc.greater(counts, BRACKETS).fill_null(True))
 
@@ -199,7 +202,7 @@ def _names(fields: Iterable[pa.Field]) -> Iterator[str]:
 
 
 def _cut(values: pa.Array, schema: pa.Schema) -> tuple[pa.Table | None, np.ndarray]:
-    """As `parse_lines`, by halving until a bad line stands alone or among a few short ones."""
+    """As `parse_lines`, by cutting until a bad line is alone or among a few short ones."""
     refused = np.zeros(len(values), bool)
     if not len(values):
         return None, refused
@@ -230,5 +233,5 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
 
 
 def children(struct: pa.StructArray) -> dict[str, pa.Array]:
-    """The fields of a struct by name, null where the struct is."""
+    """The fields of a struct by name; null where the struct is null."""
     return dict(zip((field.name for field in struct.type), struct.flatten(), strict=True))

@@ -1,4 +1,4 @@
-"""The receive time that the receiving side writes into STS JSON: civil time with a zone's name."""
+"""The receive time in STS JSON, written by the server: civil time with the name of a zone."""
 
 from __future__ import annotations
 

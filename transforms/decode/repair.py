@@ -1,7 +1,7 @@
-"""The slow way for one STS message: strict JSON, coerced values, kept extras, or a refusal.
+"""The slow path for one STS message: strict JSON, coerced values, kept extras, or a refusal.
 
-Only lines that the native decoder would not take come here. What is accepted has the same
-columns and values as a natively decoded upload.
+Only lines that the native decoder refuses come here. An accepted upload has the same columns and
+values as one that was decoded natively.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 class Refused(Exception):
-    """A message that cannot become an upload: error type, then what and where."""
+    """A message that cannot become an upload; `error_type` is that of the dead letter."""
 
     def __init__(self, error_type: str, message: str) -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ class Refused(Exception):
 
 @dataclass
 class Repaired:
-    """One upload as plain values: head by canonical name, samples by canonical name."""
+    """One upload as Python values: `head` and `samples` by field name; `row` of the raw batch."""
 
     row: int
     message_type: str
@@ -52,7 +52,7 @@ class Repaired:
 
 
 def nesting(text: bytes) -> int:
-    """How deep brackets nest outside strings; counted without parsing."""
+    """How deep brackets are nested outside of strings; counted without parsing."""
     depth = deepest = 0
     for token in _BRACKETS.findall(text):
         if token in b"[{":
@@ -101,7 +101,7 @@ def _integer(text: str) -> int | float:
 
 
 def strict_json(value: bytes, bounds: Bounds) -> dict[str, Any]:
-    """Parse one message within bounds. Raises Refused with the reason otherwise."""
+    """Parse one message. Raises Refused when it is not one JSON object within bounds."""
     if not value.strip():
         raise Refused("EMPTY", "the message is empty")
     if len(value) > bounds.max_message_bytes:
@@ -201,11 +201,11 @@ def _upload(
         if field.sts is None or field.name == "device_no":
             continue
         known.append(field.sts)
-        given = message.get(field.sts)
+        value = message.get(field.sts)
         if field.name == "received_time":
-            head[field.name], bits = coerce.received_ms(given)
+            head[field.name], bits = coerce.received_ms(value)
         else:
-            head[field.name], bits = coerce.value_of(field, given)
+            head[field.name], bits = coerce.value_of(field, value)
         flags |= bits
     samples, keys = _samples(message, message_type, bounds)
     extras = _extras(message, {*known, *keys})
@@ -217,7 +217,7 @@ def _upload(
 def _samples(
     message: dict[str, Any], message_type: str, bounds: Bounds
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The samples of an upload by canonical name, and the top-level keys they used."""
+    """The samples of an upload by field name, and the top-level keys that hold them."""
     if message_type in REPORT_TYPES:
         report = message.get("d")
         if not isinstance(report, dict):
@@ -240,16 +240,16 @@ def _samples(
     return [_sample(sample, message_type) for sample in data], ["data"]
 
 
-def _sample(given: dict[str, Any], message_type: str) -> dict[str, Any]:
+def _sample(values: dict[str, Any], message_type: str) -> dict[str, Any]:
     sample: dict[str, Any] = {}
     flags = 0
     for key, name, field, plain in _expected(message_type):
-        value = given.get(key)
+        value = values.get(key)
         if plain is None or type(value) is not plain:
             value, bits = coerce.value_of(field, value)
             flags |= bits
         sample[name] = field.default if value is None and not field.nullable else value
-    extras = _extras(given, _expected_keys(message_type))
+    extras = _extras(values, _expected_keys(message_type))
     sample["extras"] = sorted(extras) or None
     sample["flags"] = flags | (EXTRA if extras else 0)
     return sample
@@ -257,7 +257,8 @@ def _sample(given: dict[str, Any], message_type: str) -> dict[str, Any]:
 
 @functools.cache
 def _expected(message_type: str) -> tuple[tuple[str, str, Field, type | None], ...]:
-    """Key, name and field of each payload field, and the Python type that needs no second look."""
+    """Key, name and field of each payload field, and the Python type (if any) whose values are
+    taken as they are."""
     plain = {"boolean": bool, "string": str}
     return tuple(
         (f.sts or f.name, f.name, f, plain.get(f.kind)) for f in payload_fields(message_type)
@@ -272,7 +273,7 @@ def _expected_keys(message_type: str) -> frozenset[str]:
 def repair_lines(
     raw: pa.RecordBatch, rows: Iterable[int], terminals: KnownTerminals, bounds: Bounds
 ) -> tuple[list[Repaired], list[Refusal]]:
-    """Repair the given rows of a raw batch one by one."""
+    """Uploads and refusals of `rows` of a raw batch, each message by itself."""
     repaired, refusals = [], []
     for row in rows:
         value = message_at(raw, row)
@@ -287,9 +288,10 @@ def repair_lines(
 def assemble(
     repaired: list[Repaired], raw: pa.RecordBatch, message_type: str, generation: str
 ) -> tuple[Uploads, pa.RecordBatch]:
-    """Uploads of one type out of repaired messages, and their raw rows."""
-    chosen = raw.take(pa.array([one.row for one in repaired]))
-    heads = {name: [one.head.get(name) for one in repaired] for name in HEAD.names}
+    """Uploads of one type out of repaired messages, and their raw rows; `generation` is STS or
+    CSA."""
+    chosen = raw.take(pa.array([upload.row for upload in repaired]))
+    heads = {name: [upload.head.get(name) for upload in repaired] for name in HEAD.names}
     columns = {name: pa.array(heads[name], HEAD.field(name).type) for name in HEAD.names}
     for name in ("topic", "partition", "offset", "object", "line"):
         columns[name] = chosen.column(name)
@@ -303,8 +305,8 @@ def assemble(
     )
     rows = [
         {"upload": position, **sample}
-        for position, one in enumerate(repaired)
-        for sample in one.samples
+        for position, upload in enumerate(repaired)
+        for sample in upload.samples
     ]
     return (
         Uploads(

@@ -1,4 +1,4 @@
-"""STS JSON to uploads; what is not plain goes a message a time to `transforms.decode.repair`."""
+"""STS JSON to uploads; messages that are not plain go one at a time to `repair`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from transforms.model.uploads import (
 
 @dataclass(frozen=True)
 class Parsed:
-    """Natively decoded uploads with their raw rows, and the raw rows that need repair."""
+    """Natively decoded uploads (None without any) with their raw rows; `repair` is bool of shape
+    (rows,): raw rows that need repair."""
 
     uploads: Uploads | None
     raw: pa.RecordBatch
@@ -63,7 +64,7 @@ def decode_json(raw: pa.RecordBatch, message_type: str, bounds: Bounds) -> Parse
 def _complete(
     batch: pa.RecordBatch, received_ms: np.ndarray, message_type: str, bounds: Bounds
 ) -> np.ndarray:
-    """bool of shape (rows,): nothing about the upload needs a second look."""
+    """bool of shape (rows,): whether the upload needs no repair."""
     good = pc.equal(batch.column("type"), message_type).fill_null(False)
     device = batch.column("device_no")
     blank = pc.equal(pc.binary_length(pc.utf8_trim_whitespace(device)), 0)
@@ -88,9 +89,9 @@ def _complete(
 
 
 def _doubtful(leaves: dict[str, pa.Array], message_type: str) -> list[np.ndarray]:
-    """Row numbers of values that parse but are not plain: NaN, seconds for ms, unknown codes,
-    lists with gaps."""
-    found = []
+    """Row numbers of values that parse but need repair: NaN, seconds in place of ms, unknown codes,
+    lists with nulls."""
+    doubtful = []
     for field in payload_fields(message_type):
         values = leaves.get(field.sts or "")
         if values is None or values.null_count == len(values):
@@ -99,19 +100,19 @@ def _doubtful(leaves: dict[str, pa.Array], message_type: str) -> list[np.ndarray
             extremes = pc.min_max(values).as_py()
             if extremes["min"] < 0 or extremes["max"] >= len(field.codes):
                 numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
-                found.append(np.flatnonzero((numbers < 0) | (numbers >= len(field.codes))))
+                doubtful.append(np.flatnonzero((numbers < 0) | (numbers >= len(field.codes))))
         elif field.name == "device_time":
             extremes = pc.min_max(values).as_py()
             if extremes["min"] < 10_000_000_000 or extremes["max"] > LATEST_MS:
                 times = values.fill_null(LATEST_MS).to_numpy(zero_copy_only=False)
                 odd = (times < 0) | (times > LATEST_MS)
-                found.append(np.flatnonzero(odd | ((times >= 10**9) & (times < 10**10))))
+                doubtful.append(np.flatnonzero(odd | ((times >= 10**9) & (times < 10**10))))
         elif pa.types.is_floating(values.type) and not np.isfinite(pc.sum(values).as_py()):
             numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
-            found.append(np.flatnonzero(~np.isfinite(numbers)))
+            doubtful.append(np.flatnonzero(~np.isfinite(numbers)))
         elif pa.types.is_list(values.type):
-            found.append(_with_odd_elements(values))
-    return found
+            doubtful.append(_with_odd_elements(values))
+    return doubtful
 
 
 def _with_odd_elements(lists: pa.ListArray) -> np.ndarray:
@@ -128,7 +129,7 @@ def _with_odd_elements(lists: pa.ListArray) -> np.ndarray:
 def to_uploads(
     batch: pa.RecordBatch, received_ms: np.ndarray, raw: pa.RecordBatch, message_type: str
 ) -> Uploads:
-    """Uploads from a parsed batch in which every row is complete."""
+    """Uploads of a parsed batch in which no row needs repair; `received_ms` are epoch ms."""
     device = normal_device_nos(batch.column("device_no"))
     boot, seq = batch.column("boot"), batch.column("seq")
     count = batch.num_rows
@@ -161,7 +162,7 @@ def to_uploads(
 
 
 def to_rows(leaves: dict[str, pa.Array], upload: np.ndarray, message_type: str) -> pa.RecordBatch:
-    """`Uploads.rows` from STS leaves by JSON key."""
+    """`Uploads.rows` out of columns by JSON key; `upload` is the head row of each sample."""
     schema = rows_schema(message_type)
     columns: list[pa.Array] = [
         pa.array(upload),

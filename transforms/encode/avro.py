@@ -1,8 +1,8 @@
 """Arrow to Avro: all records of a batch in one native call.
 
-The native encoder writes nothing for a null where the schema allows none, so nulls become the
-schema's defaults before. It panics on bytes; schemas that hold them are few and go row by row.
-"""
+Where the schema allows no null, the native encoder writes nothing for one, so nulls are replaced by
+the schema's defaults first. It cannot encode the type bytes (it panics): schemas with bytes are
+few, and their records are encoded one at a time."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _BYTES_A_CALL = 1 << 27
 
 
 def joined(*pieces: pa.BinaryArray | pa.BinaryScalar) -> pa.BinaryArray:
-    """The pieces of each row one after another; a scalar stands in all rows, a null is empty.
+    """The pieces of each row, joined: of shape (rows,). A scalar is in every row, a null is empty.
 
-    Raises OverflowError when they are more than a binary array holds.
+    Raises OverflowError for more than 2 GiB, which is what a binary array can hold.
     """
     count = max(len(piece) for piece in pieces if isinstance(piece, pa.Array))
     total = 0
@@ -52,7 +52,7 @@ def _check_size(total: int) -> None:
 
 
 def encode_records(records: pa.RecordBatch | pa.Table, avro: dict[str, Any]) -> pa.BinaryArray:
-    """Each row as a datum of record schema `avro`; columns are found by name.
+    """Each row as a datum of record schema `avro`, of shape (rows,); columns are taken by name.
 
     A null where the schema allows none becomes the field's default, a null list or map an empty
     one, a null in a list is left out, an unknown enum symbol becomes the enum's default. Raises
@@ -128,8 +128,8 @@ def _without_null_items(column: pa.ListArray) -> tuple[pa.ListArray, pa.Array]:
 
 def _settled_samples(column: pa.ListArray, record: dict[str, Any], path: str) -> pa.ListArray:
     column, items = _without_null_items(column)
-    given = dict(zip((child.name for child in items.type), items.flatten(), strict=True))
-    children = _settled(given, record["fields"], len(items), path)
+    columns = dict(zip((child.name for child in items.type), items.flatten(), strict=True))
+    children = _settled(columns, record["fields"], len(items), path)
     settled = pa.StructArray.from_arrays(list(children.values()), names=list(children))
     ends = np.append(0, np.cumsum(pc.list_value_length(column).fill_null(0)))
     return pa.ListArray.from_arrays(pa.array(ends.astype(np.int32)), settled)

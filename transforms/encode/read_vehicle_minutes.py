@@ -1,4 +1,4 @@
-"""Records of `vehicle-minutes` back to rows: what the merge stage encoded, by any version of it."""
+"""Records of topic `vehicle-minutes` back to rows, whatever version of the schema wrote them."""
 
 from __future__ import annotations
 
@@ -27,22 +27,25 @@ from transforms.encode.topic_messages import minute_of
 from transforms.model.dead_letters import Outcome, Refusal, dead_letters
 from transforms.model.thresholds import Bounds
 
-PLACE = (pa.field("timestamp", UTC_MS), pa.field("offset", pa.int64()))
-FACTS = pa.schema([*record_schema("vehicle_minute"), *PLACE])
-EMPTIED = pa.schema([pa.field("vehicle_id", pa.string()), pa.field("minute", UTC_MS), *PLACE])
+RECORD = (pa.field("timestamp", UTC_MS), pa.field("offset", pa.int64()))
+FACTS = pa.schema([*record_schema("vehicle_minute"), *RECORD])
+EMPTIED = pa.schema([pa.field("vehicle_id", pa.string()), pa.field("minute", UTC_MS), *RECORD])
 
 
 @dataclass(frozen=True)
 class Minutes:
-    """`facts` (`FACTS`) are minutes as they are now, `emptied` (`EMPTIED`) those that nothing adds
-    to any more, each with timestamp and offset of its record."""
+    """`facts` (schema `FACTS`) are minutes, `emptied` (schema `EMPTIED`) are minutes that were
+    taken back by a tombstone; each with timestamp and offset of its record."""
 
     facts: pa.Table
     emptied: pa.RecordBatch
 
 
 def decode_minutes(raw: pa.RecordBatch, writers: WriterSchemas, bounds: Bounds) -> Outcome[Minutes]:
-    """Minutes of a `numbered` raw batch. Raises when the source of schemas is down."""
+    """Minutes of a raw batch in which `line` is the row number, and dead letters (stage SINK).
+
+    Raises what `writers.lookup` raises when the source of schemas is down.
+    """
     values = raw.column("value")
     empty = np.flatnonzero(np.asarray(values.is_null()))
     emptied, refusals = _emptied(raw, empty)
@@ -67,23 +70,23 @@ def decode_minutes(raw: pa.RecordBatch, writers: WriterSchemas, bounds: Bounds) 
 
 
 def _emptied(raw: pa.RecordBatch, rows: np.ndarray) -> tuple[pa.RecordBatch, list[Refusal]]:
-    found, refusals = [], []
-    chosen = raw.take(pa.array(rows)).select(["key", "timestamp", "offset"])
-    for row, one in zip(rows.tolist(), chosen.to_pylist(), strict=True):
+    emptied, refusals = [], []
+    tombstones = raw.take(pa.array(rows)).select(["key", "timestamp", "offset"])
+    for row, record in zip(rows.tolist(), tombstones.to_pylist(), strict=True):
         try:
-            vehicle_id, minute = minute_of(one["key"] or b"")
+            vehicle_id, minute = minute_of(record["key"] or b"")
         except ValueError as error:
             refusals.append(Refusal(row, "BAD_KEY", str(error)))
             continue
-        place = {"timestamp": one["timestamp"], "offset": one["offset"]}
-        found.append({"vehicle_id": vehicle_id, "minute": minute, **place})
-    return pa.RecordBatch.from_pylist(found, schema=EMPTIED), refusals
+        del record["key"]
+        emptied.append({"vehicle_id": vehicle_id, "minute": minute, **record})
+    return pa.RecordBatch.from_pylist(emptied, schema=EMPTIED), refusals
 
 
 def _decoded(
     bodies: Bodies, writer_json: str
 ) -> tuple[list[tuple[np.ndarray, pa.StructArray]], list[Refusal]]:
-    """Natively where all are sound, else one by one."""
+    """All records in one native call; where one is bad, each by itself."""
     if not beyond_native(writer_json):
         items = decode_natively(bodies.values, writer_json)
         if items is not None:
@@ -108,7 +111,7 @@ def _struct() -> pa.DataType:
 
 def _facts(raw: pa.RecordBatch, rows: np.ndarray, items: pa.StructArray) -> pa.Table:
     schema = load("vehicle_minute")
-    told: dict[str, Any] = {field["name"]: field for field in schema.avro["fields"]}
-    columns = [resolve(items, field, told[field.name]) for field in schema.fields]
-    taken = raw.take(pa.array(rows))
-    return pa.table([*columns, taken.column("timestamp"), taken.column("offset")], schema=FACTS)
+    raw_fields: dict[str, Any] = {field["name"]: field for field in schema.avro["fields"]}
+    columns = [resolve(items, field, raw_fields[field.name]) for field in schema.fields]
+    records = raw.take(pa.array(rows))
+    return pa.table([*columns, records.column("timestamp"), records.column("offset")], schema=FACTS)

@@ -1,8 +1,8 @@
-"""What the live jobs write, as Avro in Confluent framing: vehicle topics, minutes, dead letters.
+"""Messages of vehicle topics, minutes and dead letters: Avro in Confluent framing.
 
-An upload whose bytes already are a datum of our own schema is not encoded again: a vehicle topic's
-schema is its message's with a few fields more, so the vehicle's bytes are appended to the datum.
-"""
+An upload that came as a datum of our own schema is not encoded again: the schema of a vehicle topic
+is that of the device topic with a few fields more, so the vehicle's bytes are appended to the
+datum."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from transforms.model.quality_flags import BIT
 from transforms.model.uploads import EXTRAS, Uploads
 
 CHANGED = INVALID | BIT["RECEIVED_TIME_ESTIMATED"]
-"""Flags after decoding that say a value is not as the terminal wrote it."""
+"""Flags of decoding that mean: a value is not as the terminal wrote it."""
 
 
 def _header(schema_id: int) -> pa.BinaryScalar:
@@ -37,8 +37,8 @@ def frame(schema_id: int, bodies: pa.BinaryArray) -> pa.BinaryArray:
 
 
 def _canonical(avro: Any, namespace: str) -> Any:
-    """What decides about bytes and meaning: full names, types, order; no docs, aliases, defaults
-    or attributes of others."""
+    """The parts of a schema that decide on bytes and meaning: full names, types, order; not docs,
+    aliases, defaults or further attributes."""
     if isinstance(avro, list):
         return [_canonical(branch, namespace) for branch in avro]
     if not isinstance(avro, dict):
@@ -79,8 +79,8 @@ def appendable(writer: dict[str, Any], message_type: str) -> bool:
 
 
 def appendable_rows(raw_values: pa.BinaryArray, uploads: Uploads) -> np.ndarray:
-    """bool of shape (uploads,): uploads whose datum says what was decoded, so that appending and
-    encoding give the same bytes.
+    """bool of shape (uploads,): whether the datum equals what was decoded, so that appending and
+    encoding would give the same bytes.
 
     `raw_values` are the framed messages of an `appendable` writer, one a head row; `uploads` comes
     straight from the decoder. The datum must carry its message_id and the terminal in normal
@@ -124,10 +124,9 @@ def encode_uploads(uploads: Uploads, tails: pa.BinaryArray, schema_id: int) -> p
     """Framed `vehicle_<type>` messages of decoded uploads, one a head row; `tails` are the Avro
     bytes of the vehicle's fields.
 
-    To be called before unrolling and quality rules: a vehicle topic carries what the terminal
-    said, samples in the order it sent them. A sample's unknown fields go to the upload's extras
-    as `samples[3].name`, a report's under their own name.
-    """
+    To be called before unrolling and quality rules: a vehicle topic carries the values as the
+    terminal sent them, and samples in the order it sent them. A sample's unknown fields go to the
+    upload's extras as `samples[3].name`, a report's under their own name."""
     columns = {f.name: uploads.head.column(f.name) for f in envelope_fields()}
     columns["extras"] = _extras(uploads)
     names = [field.name for field in payload_fields(uploads.message_type)]
@@ -173,7 +172,7 @@ def minute_keys(minutes: pa.Table | pa.RecordBatch) -> pa.BinaryArray:
 
 
 def minute_of(key: bytes) -> tuple[str, datetime]:
-    """Vehicle and minute (UTC) of a key. Raises ValueError when it is none."""
+    """vehicle_id and minute (UTC) of a key of `minute_keys`. Raises ValueError for other bytes."""
     vehicle, mark, time = key.decode().rpartition("|")
     if not mark:
         raise ValueError(f"{key!r} is no key of a vehicle minute; it has no |")

@@ -1,7 +1,8 @@
-"""Minute partials as bytes, one value a partial or an upload, for state that outlives a batch.
+"""Minute partials as bytes, for the state of live jobs.
 
-All are of one width: a word of present bits, then every field of `PARTIALS` that is a number, in
-the order of the schema, little-endian. Texts (the keys) stay beside them.
+All packed partials have the same width: a word of bits (which fields are present), then every field
+of `PARTIALS` that is a number, in the order of the schema, little-endian. Texts (the keys) are kept
+beside them.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ ROW = np.dtype([(_PRESENT, "<u8"), *((field.name, _stored(field.type)) for field
 """Bit i of `present` says whether field i is not null."""
 
 PART = np.dtype([("minute", "<i8"), ("vehicle_id", "<i4"), ("partial", "<i4")])
-"""What stands before each part of an upload: its minute (epoch ms) and the sizes in bytes of the
-vehicle_id and the packed partial that follow."""
+"""The head of each part of an upload: its minute (epoch ms) and the sizes in bytes of the
+vehicle_id and of the packed partial, which follow it."""
 
 
 def pack(partials: pa.RecordBatch) -> pa.BinaryArray:
@@ -55,9 +56,9 @@ def pack(partials: pa.RecordBatch) -> pa.BinaryArray:
 
 
 def unpack(packed: pa.BinaryArray, keys: dict[str, pa.Array]) -> pa.Table:
-    """Partials (`PARTIALS`) again, out of their bytes and their `KEYS`.
+    """Partials (`PARTIALS`) out of packed bytes and the columns `KEYS`, all of shape (rows,).
 
-    Raises ValueError when the bytes are not of this version's width.
+    Raises ValueError when the bytes do not have the width of this version.
     """
     count = len(packed)
     ends = np.frombuffer(packed.buffers()[1], np.int32)[packed.offset : packed.offset + count + 1]
@@ -80,9 +81,9 @@ def unpack(packed: pa.BinaryArray, keys: dict[str, pa.Array]) -> pa.Table:
 
 
 def parts(partials: pa.RecordBatch | pa.Table, message_id: pa.Array) -> pa.BinaryArray:
-    """What uploads add to minutes: one value a message_id, the parts of that upload (`PART`,
-    vehicle_id, packed partial) one after another, none where it adds nothing. Of equal message
-    ids the first has them."""
+    """What uploads add to minutes, as bytes of shape (message ids,): all parts of the upload one
+    after another (each `PART`, vehicle_id, packed partial), empty where it adds nothing. Where a
+    message id comes more than once, the first has the parts."""
     packed, count = pack(partials), partials.num_rows
     vehicle_id = single(partials.column("vehicle_id")).cast(pa.binary())
     heads = np.empty(count, PART)

@@ -1,7 +1,7 @@
-"""Facts of one upload batch: event time, vehicle, table rows and minute partials.
+"""Facts of a batch of uploads: event time, vehicle, table rows and minute partials.
 
-`prepare` is all that can be said of an upload alone (unroll, quality). `settle` needs the
-verdicts on it and the bindings.
+`prepare` does what needs the upload alone (unroll, quality). `settle` needs its verdict and the
+bindings as well.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ NO_VERDICTS = pa.RecordBatch.from_pylist([], schema=VERDICTS)
 
 @dataclass(frozen=True)
 class Prepared:
-    """Uploads whose samples are in order and believed or not. `sample_idx` int32 and `step_m`
-    float64 are of shape (rows,); `dropped` int32 of shape (uploads,): identical samples."""
+    """Uploads whose samples are in order and checked. `sample_idx` (int32) and `step_m` (float64,
+    metres that count as distance) are of shape (rows,); `dropped` (int32, identical samples left
+    out) is of shape (uploads,)."""
 
     uploads: Uploads
     sample_idx: np.ndarray
@@ -41,7 +42,8 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Settled:
-    """Rows for `telemetry_<message_type>` with their event time, and the minute partials."""
+    """`telemetry`: rows of `telemetry_<message_type>` (`rows_schema`); `event_ms`: int64 epoch ms
+    of shape (rows,); `partials`: schema `PARTIALS`; `good`: how many uploads count."""
 
     message_type: str
     telemetry: pa.RecordBatch
@@ -132,7 +134,8 @@ def _date(prepared: Prepared, ruled: _Ruled) -> _Dated:
 
 
 def event_times(prepared: Prepared, verdicts: pa.RecordBatch) -> np.ndarray:
-    """int64 of shape (rows,): event times in ms under some verdicts, shown or not."""
+    """int64 of shape (rows,): event times (epoch ms) under `verdicts`, also of uploads that are not
+    shown."""
     return _date(prepared, _spread(prepared.uploads.head, verdicts)).event_ms
 
 
@@ -159,7 +162,11 @@ def _changes(uploads: Uploads, event_ms: np.ndarray, bindings: Bindings) -> np.n
 def settle(
     prepared: Prepared, verdicts: pa.RecordBatch, bindings: Bindings, rules: Rules
 ) -> Settled:
-    """The facts of a batch. `verdicts` are those on its object, ascending by line."""
+    """The facts of a batch of one archive object.
+
+    `verdicts` are those on the object, ascending by line; an upload without one counts and has a
+    good clock.
+    """
     ruled = _spread(prepared.uploads.head, verdicts)
     good = int(ruled.counts.sum())
     used = ruled.counts | ruled.shows
@@ -226,7 +233,8 @@ def _message_ids(uploads: Uploads) -> pa.DictionaryArray:
 
 
 def spread(texts: pa.Array, upload: np.ndarray) -> pa.DictionaryArray:
-    """A head column as dictionary array of shape (rows,)."""
+    """A text column of the head, repeated for each sample: a dictionary array of shape (rows,);
+    `upload` is the head row of each sample."""
     encoded = texts.dictionary_encode()
     return pa.DictionaryArray.from_arrays(
         encoded.indices.take(pa.array(upload)), encoded.dictionary
@@ -281,7 +289,7 @@ REPEATED = frozenset(
 
 @functools.cache
 def rows_schema(message_type: str) -> pa.Schema:
-    """`telemetry_schema` with texts that repeat over samples as dictionaries."""
+    """`telemetry_schema`, with texts that repeat over samples as dictionary arrays."""
     texts = pa.dictionary(pa.int32(), pa.string())
     repeated = REPEATED - {"message_id"} if message_type in REPORT_TYPES else REPEATED
     return pa.schema(

@@ -1,6 +1,6 @@
-"""Stage 8, minutes: what an upload adds to a vehicle's minute, and how such partials merge.
+"""Stage 8, minutes: partials (what one upload adds to a vehicle's minute), and how they merge.
 
-How a field merges is read from `vehicle_minute.avsc`, so that stream and backfill cannot differ.
+How a field merges stands in `vehicle_minute.avsc`, so that stream and backfill cannot differ.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ _NEVER = np.iinfo(np.int64).max
 
 
 class Groups:
-    """Runs of rows that share all keys (at least one row), and reductions over them."""
+    """Runs of rows in which all keys are equal, and reductions over them. There must be at least
+    one row; results are of shape (groups,)."""
 
     def __init__(self, *keys: np.ndarray) -> None:
         change = np.ones(len(keys[0]), bool)
@@ -95,9 +96,9 @@ class Groups:
 @dataclass(frozen=True)
 class Counted:
     """Samples that feed the minutes: all of one message type and bound to a vehicle, in event
-    order within each upload. `rows` are `Uploads.rows` with final flags; `step_m` is distance to
-    credit; `ignition` (logs) is 1 on, 0 off, -1 unknown, debounced; the keys are dictionary
-    arrays with one value a row."""
+    order within each upload. `rows` are `Uploads.rows` with final flags; the other arrays are of
+    shape (rows,): `step_m` metres of distance, `event_ms` epoch ms, `ignition` (logs, debounced)
+    1 on, 0 off, -1 unknown; the three ids are dictionary arrays."""
 
     message_type: str
     rows: pa.RecordBatch
@@ -122,7 +123,7 @@ Values = dict[str, "pa.Array | np.ndarray"]
 
 
 def partials(counted: Counted, rules: Minutes) -> pa.RecordBatch:
-    """One row (`PARTIALS`) an upload, minute and vehicle."""
+    """Partials (`PARTIALS`): one row for each upload, minute and vehicle."""
     event_ms = counted.event_ms
     if not len(event_ms):
         return pa.RecordBatch.from_pylist([], schema=PARTIALS)
@@ -261,12 +262,12 @@ def _events(counted: Counted, groups: Groups) -> Values:
 def _batch(values: Values, count: int) -> pa.RecordBatch:
     columns = []
     for field in PARTIALS:
-        given = values.get(field.name)
-        if given is None:
+        value = values.get(field.name)
+        if value is None:
             empty = None if field.nullable else 0
             columns.append(pa.repeat(pa.scalar(empty, field.type), count))
             continue
-        array = given if isinstance(given, pa.Array) else pa.array(given, from_pandas=True)
+        array = value if isinstance(value, pa.Array) else pa.array(value, from_pandas=True)
         if pa.types.is_timestamp(field.type):
             array = array.cast(pa.timestamp("ms"))
         columns.append(array.cast(field.type))
@@ -321,7 +322,8 @@ def _merged(parts: pa.Table, groups: Groups, field: Field) -> pa.Array:
 def _earliest_or_latest(
     column: pa.Array, times: np.ndarray, groups: Groups, merge: str
 ) -> pa.Array:
-    """The value read first or last; equal times are settled by the order of message_id."""
+    """The value of the earliest or latest reading; of equal times the order of message_id
+    decides."""
     wanted = groups.earliest(times) if merge == "first" else groups.latest(times)
     known = (times != _MISSING) & (times == np.repeat(wanted, groups.sizes))
     rows = groups.first(known) if merge == "first" else groups.last(known)
@@ -329,7 +331,7 @@ def _earliest_or_latest(
 
 
 def _union(texts: pa.Array, groups: Groups) -> pa.ListArray:
-    """The different texts of each group, sorted."""
+    """The distinct texts of each group, sorted."""
     rank = ranks(texts)
     group = np.repeat(np.arange(len(groups.starts)), groups.sizes)
     order = np.lexsort((rank, group))
