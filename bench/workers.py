@@ -3,19 +3,19 @@
 import sys
 from pathlib import Path
 
+from pipelines.backfill.spec import BackfillSpec
 from runners.backfill.beam import run_backfill
-from runners.config import Config
 
 
 def main(archive: Path, out: Path, workers: int) -> None:
     mode = "in_memory" if workers == 1 else "multi_processing"
-    run_backfill(
+    spec = BackfillSpec(
         archive=str(archive),
         bindings=str(archive / "device_binding.csv"),
         lake=str(out),
-        config=Config(schemas=str(archive / "schemas")),
-        beam_args=[f"--direct_num_workers={workers}", f"--direct_running_mode={mode}"],
+        schemas=str(archive / "schemas"),
     )
+    run_backfill(spec, [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}"])
 
 
 if __name__ == "__main__":

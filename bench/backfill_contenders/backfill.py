@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
+from pipelines.backfill.spec import BackfillSpec
 from runners.backfill.beam import run_backfill
-from runners.config import Config
 
 
 def run(archive: Path, out: Path) -> None:
     """Archive to the lake `out`."""
-    run_backfill(
+    spec = BackfillSpec(
         archive=str(archive),
         bindings=str(archive / "device_binding.csv"),
         lake=str(out),
-        config=Config(schemas=str(archive / "schemas")),
+        schemas=str(archive / "schemas"),
     )
+    run_backfill(spec)

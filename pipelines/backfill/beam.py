@@ -34,20 +34,20 @@ Verdicts = tuple[str, pa.RecordBatch]
 
 
 def build(
-    pipeline: beam.Pipeline, job: BackfillSpec, sources: Iterable[ArchiveObject | OffsetBlock]
+    pipeline: beam.Pipeline, spec: BackfillSpec, sources: Iterable[ArchiveObject | OffsetBlock]
 ) -> beam.PCollection[dict[str, Any]]:
     """The whole job; its one element is the ledger."""
     scanned = (
         pipeline
         | "archive objects" >> beam.Create(list(sources), reshuffle=True)
-        | "scan" >> beam.FlatMap(scan_with, job)
+        | "scan" >> beam.FlatMap(scan_with, spec)
     )
-    context = scanned | "all are read" >> beam.CombineGlobally(Gather(job))
+    context = scanned | "all are read" >> beam.CombineGlobally(Gather(spec))
     verdicts = (
         context
         | "terminals" >> beam.FlatMap(lambda context: context.tasks)
         | "spread terminals" >> beam.Reshuffle()
-        | "judge" >> beam.ParDo(Judge(job), beam.pvalue.AsSingleton(context))
+        | "judge" >> beam.ParDo(Judge(spec), beam.pvalue.AsSingleton(context))
     )
     settled = (
         {
@@ -56,86 +56,86 @@ def build(
             "judged before": context | beam.FlatMap(lambda c: [(name, None) for name in c.marked]),
         }
         | "meet" >> beam.CoGroupByKey()
-        | "settle" >> beam.FlatMap(settle_with, job)
+        | "settle" >> beam.FlatMap(settle_with, spec)
     )
     merged = (
         settled
         | "changed hours" >> beam.FlatMap(lambda done: done.hours)
         | "each hour once" >> beam.Distinct()
-        | "merge minutes" >> beam.Map(merge_with, job)
+        | "merge minutes" >> beam.Map(merge_with, spec)
         | "vehicle minutes" >> beam.CombineGlobally(sum)
     )
     tidied = (
         settled
         | "changed folders" >> beam.FlatMap(lambda done: done.places)
         | "each folder once" >> beam.Distinct()
-        | "tidy" >> beam.Map(tidy_with, job)
+        | "tidy" >> beam.Map(tidy_with, spec)
         | "tidied folders" >> beam.combiners.Count.Globally()
     )
     loaded = (
         pipeline
         | "when all is settled" >> beam.Create([None])
-        | "days that wait" >> beam.FlatMap(loads_after, beam.pvalue.AsSingleton(merged), job)
+        | "days that wait" >> beam.FlatMap(loads_after, beam.pvalue.AsSingleton(merged), spec)
         | "spread days" >> beam.Reshuffle()
-        | "load" >> beam.Map(load_with, job)
+        | "load" >> beam.Map(load_with, spec)
         | "loaded days" >> beam.combiners.Count.Globally()
     )
     sides = [beam.pvalue.AsSingleton(side) for side in (merged, tidied, loaded)]
     ledger: beam.PCollection[dict[str, Any]] = (
         settled
         | "ledger" >> beam.CombineGlobally(Ledger())
-        | "finish" >> beam.Map(finish, *sides, job)
+        | "finish" >> beam.Map(finish, *sides, spec)
     )
     return ledger
 
 
-def scan_with(source: ArchiveObject | OffsetBlock, job: BackfillSpec) -> list[Scanned]:
+def scan_with(source: ArchiveObject | OffsetBlock, spec: BackfillSpec) -> list[Scanned]:
     """Step 1 on one object or block."""
-    return scan(job, source)
+    return scan(spec, source)
 
 
-def settle_with(group: tuple[str, dict[str, Any]], job: BackfillSpec) -> list[SettledObject]:
+def settle_with(group: tuple[str, dict[str, Any]], spec: BackfillSpec) -> list[SettledObject]:
     """Step 3 on one object and all verdicts on it."""
     name, found = group
     scanned = next(iter(found["scanned"]), None)
-    settled = settle_object(job, name, scanned, found["verdicts"])
+    settled = settle_object(spec, name, scanned, found["verdicts"])
     return [] if settled is None else [settled]
 
 
-def merge_with(hour: int, job: BackfillSpec) -> int:
+def merge_with(hour: int, spec: BackfillSpec) -> int:
     """Step 4 on one hour."""
-    return merge_minutes(job, hour)
+    return merge_minutes(spec, hour)
 
 
-def tidy_with(place: str, job: BackfillSpec) -> None:
+def tidy_with(place: str, spec: BackfillSpec) -> None:
     """Step 4 on one folder of a table: merged objects there give way to what was settled."""
-    take_out(job.tables, place)
+    take_out(spec.tables, place)
 
 
-def loads_after(_: None, minutes: int, job: BackfillSpec) -> list[Load]:
+def loads_after(_: None, minutes: int, spec: BackfillSpec) -> list[Load]:
     """What waits for stores that take whole days, once all minutes are there."""
-    return list(loads(job))
+    return list(loads(spec))
 
 
-def load_with(waiting: Load, job: BackfillSpec) -> None:
+def load_with(waiting: Load, spec: BackfillSpec) -> None:
     """Step 5 on one day of a table."""
-    load(job, waiting)
+    load(spec, waiting)
 
 
 def finish(
-    ledger: dict[str, Any], minutes: int, tidied: int, loaded: int, job: BackfillSpec
+    ledger: dict[str, Any], minutes: int, tidied: int, loaded: int, spec: BackfillSpec
 ) -> dict[str, Any]:
     """The ledger, complete once all minutes are written, all folders tidied and all days loaded;
     nothing is left to do then."""
-    job.state.finish()
+    spec.state.finish()
     return {**ledger, "vehicle_minutes": minutes}
 
 
 class Gather(beam.CombineFn):
     """Waits for all objects, then says what is to be judged together."""
 
-    def __init__(self, job: BackfillSpec) -> None:
-        self.job = job
+    def __init__(self, spec: BackfillSpec) -> None:
+        self.spec = spec
 
     def create_accumulator(self) -> list[Scanned]:
         return []
@@ -148,17 +148,17 @@ class Gather(beam.CombineFn):
         return [one for accumulator in accumulators for one in accumulator]
 
     def extract_output(self, accumulator: list[Scanned]) -> Context:
-        return gather(self.job, accumulator)
+        return gather(self.spec, accumulator)
 
 
 class Judge(beam.DoFn):
     """Step 2 on a range of buckets of terminals."""
 
-    def __init__(self, job: BackfillSpec) -> None:
-        self.job = job
+    def __init__(self, spec: BackfillSpec) -> None:
+        self.spec = spec
 
     def process(self, element: tuple[int, int], context: Context) -> Iterator[Verdicts]:
-        yield from judge_terminals(self.job, context.names, *element)
+        yield from judge_terminals(self.spec, context.names, *element)
 
 
 class Ledger(beam.CombineFn):

@@ -24,10 +24,10 @@ from transforms.model.dead_letters import DEAD_SCHEMA
 Key = tuple[Any, ...]
 
 
-def tell(job: BackfillSpec, one: Load, files: Iterable[Any], refused: pa.RecordBatch) -> None:
+def tell(spec: BackfillSpec, one: Load, files: Iterable[Any], refused: pa.RecordBatch) -> None:
     """Have dead letters of what was `refused` of a load, and of no other row in its `files`. Raises
     DependencyFailed, also where others write the same object again and again."""
-    unless_changed(f"{job.lake}/{name_of(one)}", lambda: _replace(job, one, files, refused))
+    unless_changed(f"{spec.lake}/{name_of(one)}", lambda: _replace(spec, one, files, refused))
 
 
 def name_of(one: Load) -> str:
@@ -36,18 +36,18 @@ def name_of(one: Load) -> str:
     return f"{place}/{store_name(one.store)}+{one.table}+{one.day}+refused.parquet"
 
 
-def _replace(job: BackfillSpec, one: Load, files: Iterable[Any], refused: pa.RecordBatch) -> None:
+def _replace(spec: BackfillSpec, one: Load, files: Iterable[Any], refused: pa.RecordBatch) -> None:
     name = name_of(one)
     letters = [pa.Table.from_batches([refused], DEAD_SCHEMA)]
-    found = job.tables.read_version(name)
+    found = spec.tables.read_version(name)
     if found is not None:
         before = aligned(pq.read_table(pa.BufferReader(found[0])), DEAD_SCHEMA)
         letters.append(_still_true(TABLES[one.table], before, files))
     newest, version = _newest(pa.concat_tables(letters)), found[1] if found else None
     if newest.num_rows:
-        job.tables.replace(name, parquet_bytes(newest), version)
+        spec.tables.replace(name, parquet_bytes(newest), version)
     elif version is not None:
-        job.tables.delete_version(name, version)
+        spec.tables.delete_version(name, version)
 
 
 def _still_true(table: Table, letters: pa.Table, files: Iterable[Any]) -> pa.Table:

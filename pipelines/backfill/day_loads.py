@@ -55,7 +55,7 @@ def takes_days(store: DeliverySettings) -> bool:
     return entry_of(store).day_load_name is not None
 
 
-def put_by(job: BackfillSpec, store: DeliverySettings, table: Table, rows: pa.Table) -> None:
+def put_by(spec: BackfillSpec, store: DeliverySettings, table: Table, rows: pa.Table) -> None:
     """Let rows of `table.revised` wait. Raises DependencyFailed."""
     dates = rows.column(table.time).cast(pa.date32())
     for day in pc.unique(dates):
@@ -63,7 +63,7 @@ def put_by(job: BackfillSpec, store: DeliverySettings, table: Table, rows: pa.Ta
         pq.write_table(rows.filter(pc.equal(dates, day)), data, compression="zstd")
         content = data.getvalue()
         name = hashlib.sha256(content).hexdigest()[:32]
-        waiting(job, store).write(f"{table.name}/{day}/{name}.parquet", content)
+        waiting(spec, store).write(f"{table.name}/{day}/{name}.parquet", content)
 
 
 def store_name(store: DeliverySettings) -> str:
@@ -73,16 +73,16 @@ def store_name(store: DeliverySettings) -> str:
     return name_of(store)
 
 
-def waiting(job: BackfillSpec, store: DeliverySettings) -> Folder:
+def waiting(spec: BackfillSpec, store: DeliverySettings) -> Folder:
     """Where rows wait for a store."""
-    return job.state.folder.child(f"days/{store_name(store)}")
+    return spec.state.folder.child(f"days/{store_name(store)}")
 
 
-def loads(job: BackfillSpec) -> Iterator[Load]:
+def loads(spec: BackfillSpec) -> Iterator[Load]:
     """All that waits, cut into loads of LOAD_BYTES and the file that exceeds them."""
-    for store in job.stores:
+    for store in spec.stores:
         if takes_days(store):
-            names = waiting(job, store).names()
+            names = waiting(spec, store).names()
             for place, files in groupby(names, lambda found: found[0].rpartition("/")[0]):
                 table, _, day = place.partition("/")
                 for part in _cut(files):

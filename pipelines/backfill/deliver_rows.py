@@ -46,13 +46,13 @@ _opened: dict[str, Opened] = {}
 _lock = threading.Lock()
 
 
-def sink_of(job: BackfillSpec, store: DeliverySettings) -> Opened:
+def sink_of(spec: BackfillSpec, store: DeliverySettings) -> Opened:
     """A store of a job, opened once a process."""
     tables = tables_of(store)
-    name = repr((store, job.database))
+    name = repr((store, spec.database))
     with _lock:
         if name not in _opened:
-            sink = open_sink(store, job.database)
+            sink = open_sink(store, spec.database)
             sink.prepare(tables)
             _opened[name] = Opened(sink, frozenset(table.name for table in tables))
     return _opened[name]
@@ -63,31 +63,31 @@ class Delivery:
     """Rows of one object, or one hour of minutes, on their way to the stores of a job. `refused`
     are those that stores will never take, as dead letters."""
 
-    job: BackfillSpec
+    spec: BackfillSpec
     refused: list[pa.RecordBatch] = field(default_factory=list)
     _keys: dict[str, list[pa.Table]] = field(default_factory=dict)
 
     def put(self, table: Table, facts: pa.RecordBatch | pa.Table) -> None:
         """Rows as they are now. Raises DependencyFailed."""
-        if not self.job.stores or not facts.num_rows:
+        if not self.spec.stores or not facts.num_rows:
             return
         self._keys.setdefault(table.name, []).append(_keys_of(table, facts))
-        self._write(table, revised(table, facts, revision(self.job.known_ms)))
+        self._write(table, revised(table, facts, revision(self.spec.known_ms)))
 
     def gone(self, before: Iterable[tuple[Table, pa.Table]]) -> None:
         """What was there `before` and is not among the rows put. Raises DependencyFailed."""
-        for table, facts in before if self.job.stores else ():
+        for table, facts in before if self.spec.stores else ():
             now = pa.concat_tables([_none(table), *self._keys.get(table.name, [])])
             on = [*table.key, "part"]
             lost = _keys_of(table, facts).join(now.select(on), keys=on, join_type="left anti")
             for keys in lost.combine_chunks().to_batches():
-                self._write(table, gone_rows(table, keys, revision(self.job.known_ms) - 1))
+                self._write(table, gone_rows(table, keys, revision(self.spec.known_ms) - 1))
 
     def _write(self, table: Table, rows: pa.Table) -> None:
-        for store in self.job.stores:
-            there = sink_of(self.job, store)
+        for store in self.spec.stores:
+            there = sink_of(self.spec, store)
             if takes_days(store):
-                put_by(self.job, store, table, rows)
+                put_by(self.spec, store, table, rows)
             elif table.name in there.tables:
                 with there.turn:
                     self.refused.append(there.sink.write(table, rows).refused)
@@ -111,23 +111,23 @@ def _none(table: Table) -> pa.Table:
 
 
 def rows_before(
-    job: BackfillSpec, name: str, files: Iterable[str]
+    spec: BackfillSpec, name: str, files: Iterable[str]
 ) -> Iterator[tuple[Table, pa.Table]]:
     """Keys and times of the rows that a lake has of an archive object, by table, given its files
     there, some of which may have been merged."""
-    for file in files if job.stores else ():
+    for file in files if spec.stores else ():
         table = TABLES.get(file.partition("/")[0])
         if table is None:
             continue
         columns = list(dict.fromkeys((*table.key, table.time)))
-        data = job.tables.read(file)
+        data = spec.tables.read(file)
         if data is not None:
             yield table, pq.read_table(pa.BufferReader(data), columns=columns)
             continue
         source = SOURCE.get(table.name)
         if source is None:
             continue
-        place = job.tables.child(file.rpartition("/")[0])
+        place = spec.tables.child(file.rpartition("/")[0])
         for other, _ in place.names():
             if is_merged(other):
                 merged = pq.read_table(
@@ -138,27 +138,27 @@ def rows_before(
                 yield table, merged
 
 
-def load(job: BackfillSpec, one: Load) -> None:
+def load(spec: BackfillSpec, one: Load) -> None:
     """Hand on what waits of a day; what was loaded before and is gone is not missed. Rows that the
     store will never take become dead letters of the lake. Raises DependencyFailed."""
-    there = sink_of(job, one.store)
-    place = waiting(job, one.store)
+    there = sink_of(spec, one.store)
+    place = waiting(spec, one.store)
     files = Files(place, one.files)
     written = cast(DaySink, there.sink).load_day(TABLES[one.table], one.day, files)
-    tell(job, one, files, written.refused)
+    tell(spec, one, files, written.refused)
     for name in one.files:
         place.delete(name)
 
 
-def deliver_hour(job: BackfillSpec, object_name: str, minutes: pa.Table) -> None:
+def deliver_hour(spec: BackfillSpec, object_name: str, minutes: pa.Table) -> None:
     """The vehicle minutes of an hour, whose object in the lake still is what it was before."""
-    delivery = Delivery(job)
+    delivery = Delivery(spec)
     delivery.put(MINUTES, minutes)
-    delivery.gone(rows_before(job, "", [object_name]))
+    delivery.gone(rows_before(spec, "", [object_name]))
     base = object_name.rpartition("/")[2]
     hour = int(base.partition(".")[0].rpartition("+")[2])
     letters = delivery.letters()
-    with TableWriter(job.tables, refused_name(base), job.zone) as writer:
+    with TableWriter(spec.tables, refused_name(base), spec.zone) as writer:
         writer.write_hour("dead_letters", letters, hour)
 
 

@@ -20,15 +20,15 @@ from pipelines.backfill.spec import BackfillSpec
 class _Worker(MapFunction):
     """Does the items of a phase that Flink gives it."""
 
-    def __init__(self, job: BackfillSpec, phase: str) -> None:
-        self.job = job
+    def __init__(self, spec: BackfillSpec, phase: str) -> None:
+        self.spec = spec
         self.phase = phase
 
     def open(self, runtime_context: Any) -> None:
-        self.shared = parcels_of(self.job, self.phase).shared()
+        self.shared = parcels_of(self.spec, self.phase).shared()
 
     def map(self, value: int) -> int:
-        work(self.job, self.phase, value, self.shared)
+        work(self.spec, self.phase, value, self.shared)
         return value
 
 
@@ -40,7 +40,7 @@ class Workers:
     """
 
     environment: StreamExecutionEnvironment
-    job: BackfillSpec
+    spec: BackfillSpec
     parallelism: int
     name: str
     on_start: Callable[[str, int, str], None]
@@ -53,7 +53,7 @@ class Workers:
             "numbers",
             Types.LONG(),
         ).set_parallelism(1)
-        done = numbers.rebalance().map(_Worker(self.job, phase), Types.LONG())
+        done = numbers.rebalance().map(_Worker(self.spec, phase), Types.LONG())
         done = done.name(phase).set_parallelism(min(self.parallelism, count))
         discarding = get_gateway().jvm.org.apache.flink.streaming.api.functions.sink.v2
         sink = done._j_data_stream.sinkTo(discarding.DiscardingSink())

@@ -23,28 +23,28 @@ def by_line(parts: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=VERDICTS)
 
 
-def begin(job: BackfillSpec, record: ObjectRecord, before: ObjectRecord | None) -> None:
+def begin(spec: BackfillSpec, record: ObjectRecord, before: ObjectRecord | None) -> None:
     """Before the first file appears: note what the object may have in the lake while `record`
     takes the place of `before`."""
     if before is None:
-        job.state.begin(record)
+        spec.state.begin(record)
         return
     files = sorted({*record.files, *before.files})
     hours = sorted({*record.hours, *before.hours})
-    job.state.begin(replace(record, files=files, hours=hours))
+    spec.state.begin(replace(record, files=files, hours=hours))
 
 
 def finish(
-    job: BackfillSpec, record: ObjectRecord, before: ObjectRecord | None, verdicts: pa.RecordBatch
+    spec: BackfillSpec, record: ObjectRecord, before: ObjectRecord | None, verdicts: pa.RecordBatch
 ) -> None:
     """When all files are there: let go of those the object no longer has, and remember it."""
     for stale in sorted(set(before.files if before else ()) - set(record.files)):
         if stale.startswith(STATE):
-            job.tables.delete(stale)
+            spec.tables.delete(stale)
         else:
-            let_go(job.tables, stale)
-    job.state.write_verdicts(record.name, verdicts)
-    job.state.write_record(record)
+            let_go(spec.tables, stale)
+    spec.state.write_verdicts(record.name, verdicts)
+    spec.state.write_record(record)
 
 
 def places_of(record: ObjectRecord, before: ObjectRecord | None) -> set[str]:

@@ -60,18 +60,18 @@ class Settling:
     pieces: tuple[Piece, ...]
 
 
-def run(job: BackfillSpec, sources: Iterable[ArchiveObject], spread: Spread) -> dict[str, Any]:
+def run(spec: BackfillSpec, sources: Iterable[ArchiveObject], spread: Spread) -> dict[str, Any]:
     """The whole backfill; returns its ledger."""
 
     def phase(name: str, items: Iterable[Any], shared: Any = None) -> Iterator[Any]:
-        parcels = parcels_of(job, name)
+        parcels = parcels_of(spec, name)
         count = parcels.put(items, shared)
         if count:
             spread(name, count)
         return parcels.results(count)
 
     scanned = [one for found in phase("read", sources) for one in found]
-    context = gather(job, scanned)
+    context = gather(spec, scanned)
     tasks = [Judgement(number, *task) for number, task in enumerate(context.tasks)]
     pieces: dict[str, list[Piece]] = {name: [] for name in context.marked}
     for found in phase("judge", tasks, context.names):
@@ -86,23 +86,23 @@ def run(job: BackfillSpec, sources: Iterable[ArchiveObject], spread: Spread) -> 
     minutes = sum(phase("minutes", sorted(hours)))
     for _ in phase("tidy", sorted(places)):
         pass
-    for _ in phase("load", loads(job)):
+    for _ in phase("load", loads(spec)):
         pass
-    job.state.finish()
+    spec.state.finish()
     return {**ledger.ledger(sums), "vehicle_minutes": minutes}
 
 
-def work(job: BackfillSpec, phase: str, number: int, shared: Any) -> None:
+def work(spec: BackfillSpec, phase: str, number: int, shared: Any) -> None:
     """Do one item of a phase, unless that was done before a worker was lost. `shared` is what
-    `parcels_of(job, phase).shared()` returned."""
-    parcels = parcels_of(job, phase)
+    `parcels_of(spec, phase).shared()` returned."""
+    parcels = parcels_of(spec, phase)
     if not parcels.is_done(number):
-        parcels.keep(number, PHASES[phase](job, parcels.item(number), shared))
+        parcels.keep(number, PHASES[phase](spec, parcels.item(number), shared))
 
 
-def parcels_of(job: BackfillSpec, phase: str) -> Parcels:
+def parcels_of(spec: BackfillSpec, phase: str) -> Parcels:
     """Items and results of a phase."""
-    return Parcels(job.scratch.child(f"phases/{phase}"))
+    return Parcels(spec.scratch.child(f"phases/{phase}"))
 
 
 def _settlings(scanned: list[Scanned], pieces: dict[str, list[Piece]]) -> Iterator[Settling]:
@@ -111,18 +111,18 @@ def _settlings(scanned: list[Scanned], pieces: dict[str, list[Piece]]) -> Iterat
         yield Settling(name, own.get(name), tuple(pieces.get(name, ())))
 
 
-def read(job: BackfillSpec, source: ArchiveObject, _: None) -> list[Scanned]:
+def read(spec: BackfillSpec, source: ArchiveObject, _: None) -> list[Scanned]:
     """Step 1 on one object."""
-    return scan(job, source)
+    return scan(spec, source)
 
 
-def judge(job: BackfillSpec, task: Judgement, names: tuple[str, ...]) -> list[tuple[str, Piece]]:
+def judge(spec: BackfillSpec, task: Judgement, names: tuple[str, ...]) -> list[tuple[str, Piece]]:
     """Step 2 on one range of buckets of terminals."""
     file = f"phases/verdicts/{task.number:06d}"
     pieces = []
-    with job.scratch.whole(file) as stream:
+    with spec.scratch.whole(file) as stream:
         at = 0
-        for name, verdicts in judge_terminals(job, names, task.first, task.last):
+        for name, verdicts in judge_terminals(spec, names, task.first, task.last):
             packed = pa.BufferOutputStream()
             with pa.ipc.new_stream(packed, verdicts.schema) as writer:
                 writer.write_batch(verdicts)
@@ -133,35 +133,35 @@ def judge(job: BackfillSpec, task: Judgement, names: tuple[str, ...]) -> list[tu
     return pieces
 
 
-def settle(job: BackfillSpec, task: Settling, _: None) -> SettledObject | None:
+def settle(spec: BackfillSpec, task: Settling, _: None) -> SettledObject | None:
     """Step 3 on one object. Settling empties the object's spool, so a worker that is lost in
     the midst of it leaves too little there: what was begun is read again."""
     scanned = task.scanned
-    if scanned is not None and job.state.is_begun(task.name):
-        scanned = next(one for one in scan(job, scanned.one) if one.one.name == task.name)
-    return settle_object(job, task.name, scanned, _verdicts(job, task.pieces))
+    if scanned is not None and spec.state.is_begun(task.name):
+        scanned = next(one for one in scan(spec, scanned.one) if one.one.name == task.name)
+    return settle_object(spec, task.name, scanned, _verdicts(spec, task.pieces))
 
 
-def _verdicts(job: BackfillSpec, pieces: Iterable[Piece]) -> Iterator[pa.RecordBatch]:
+def _verdicts(spec: BackfillSpec, pieces: Iterable[Piece]) -> Iterator[pa.RecordBatch]:
     for piece in pieces:
-        data = job.scratch.read_part(piece.file, piece.start, piece.size)
+        data = spec.scratch.read_part(piece.file, piece.start, piece.size)
         with pa.ipc.open_stream(data) as stream:
             yield from stream
 
 
-def minutes(job: BackfillSpec, hour: int, _: None) -> int:
+def minutes(spec: BackfillSpec, hour: int, _: None) -> int:
     """Step 4 on one hour."""
-    return merge_minutes(job, hour)
+    return merge_minutes(spec, hour)
 
 
-def tidy(job: BackfillSpec, place: str, _: None) -> None:
+def tidy(spec: BackfillSpec, place: str, _: None) -> None:
     """Merged objects of a folder of a table give way to what was settled."""
-    take_out(job.tables, place)
+    take_out(spec.tables, place)
 
 
-def hand_on(job: BackfillSpec, waiting: Load, _: None) -> None:
+def hand_on(spec: BackfillSpec, waiting: Load, _: None) -> None:
     """Step 5 on one day of a table: stores that take whole days get its rows."""
-    load(job, waiting)
+    load(spec, waiting)
 
 
 PHASES: dict[str, Callable[[BackfillSpec, Any, Any], Any]] = {

@@ -25,20 +25,22 @@ from transforms.model.uploads import Uploads, concat_uploads
 from transforms.terminal_rules.upload_summary import summarize
 
 
-def scan(job: BackfillSpec, source: ArchiveObject | OffsetBlock) -> list[Scanned]:
+def scan(spec: BackfillSpec, source: ArchiveObject | OffsetBlock) -> list[Scanned]:
     """Read, decode and check an object, or a block of Kafka, which holds an object an arrival
     hour; the samples wait in the spool for their verdicts."""
     scans: dict[str, Scan] = {}
     with ExitStack() as stack:
         if isinstance(source, OffsetBlock):
-            for one, batch in read_block(job.brokers, source, job.zone):
+            for one, batch in read_block(spec.brokers, source, spec.zone):
                 if one.name not in scans:
-                    scans[one.name] = stack.enter_context(Scan(job, one))
+                    scans[one.name] = stack.enter_context(Scan(spec, one))
                 scans[one.name].take(batch)
         else:
-            whole = scans[source.name] = stack.enter_context(Scan(job, source))
+            whole = scans[source.name] = stack.enter_context(Scan(spec, source))
             try:
-                for part in read_object(job.topics, source, job.rules.bounds.max_dead_letter_bytes):
+                for part in read_object(
+                    spec.topics, source, spec.rules.bounds.max_dead_letter_bytes
+                ):
                     whole.take(part)
             except BrokenObject as error:
                 whole.broken = str(error)
@@ -49,31 +51,31 @@ class Scan:
     """Reading one object: what it holds goes to spool and dead letters, batch by batch. They
     stand when its `with` block has ended."""
 
-    def __init__(self, job: BackfillSpec, one: ArchiveObject) -> None:
+    def __init__(self, spec: BackfillSpec, one: ArchiveObject) -> None:
         self.broken: str | None = None
-        self._job, self._one = job, one
-        self._types = types_of(job, one)
-        self._spool = Spool(job, one)
-        self._letters = TableWriter(job.tables, one.lake_name, job.zone)
+        self._spec, self._one = spec, one
+        self._types = types_of(spec, one)
+        self._spool = Spool(spec, one)
+        self._letters = TableWriter(spec.tables, one.lake_name, spec.zone)
         self._register: list[pa.RecordBatch] = []
         self._dead = self._filtered = self._dropped = 0
         self._offsets: tuple[int, ...] = ()
 
     def take(self, batch: pa.RecordBatch | ContainerBlock) -> None:
         """The next messages of the object."""
-        job = self._job
+        spec = self._spec
         if isinstance(batch, ContainerBlock):
-            outcome = decode_block(batch, job.decoder)
+            outcome = decode_block(batch, spec.decoder)
         else:
             self._offsets = widened(self._offsets, batch.column("offset"))
-            outcome = decode(batch, job.decoder)
+            outcome = decode(batch, spec.decoder)
         self._dead += outcome.dead.num_rows
         self._letters.write_hour("dead_letters", outcome.dead, int(self._one.hour))
         for uploads in by_type(outcome.good):
             if uploads.message_type not in self._types:
                 self._filtered += len(uploads)
                 continue
-            prepared = prepare(uploads, job.rules)
+            prepared = prepare(uploads, spec.rules)
             self._dropped += int(prepared.dropped.sum())
             self._register.append(summarize(prepared.uploads))
             self._spool.put(prepared)
@@ -87,7 +89,7 @@ class Scan:
 
     def scanned(self) -> Scanned:
         """What came of it, once its register rows are stored."""
-        uploads = self._job.state.write_register(self._one.name, self._register)
+        uploads = self._spec.state.write_register(self._one.name, self._register)
         return Scanned(
             self._one,
             self._types,
@@ -110,12 +112,12 @@ def widened(offsets: tuple[int, ...], column: pa.Array) -> tuple[int, ...]:
     return (min(first, *offsets[:1]), max(end, *offsets[1:])) if offsets else (first, end)
 
 
-def types_of(job: BackfillSpec, one: ArchiveObject) -> tuple[str, ...]:
+def types_of(spec: BackfillSpec, one: ArchiveObject) -> tuple[str, ...]:
     """Message types wanted of an object, by this run or by an earlier one: leaving a type out
     leaves what the lake has of it."""
-    before = None if job.types == MESSAGE_TYPES else job.state.record(one.name)
+    before = None if spec.types == MESSAGE_TYPES else spec.state.record(one.name)
     earlier = before.types if before else []
-    return tuple(name for name in MESSAGE_TYPES if name in job.types or name in earlier)
+    return tuple(name for name in MESSAGE_TYPES if name in spec.types or name in earlier)
 
 
 def by_type(parts: Iterable[Uploads]) -> list[Uploads]:

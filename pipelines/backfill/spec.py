@@ -1,13 +1,16 @@
-"""What a backfill is told: plain values that travel to workers and are opened there."""
+"""What a backfill reads, writes and follows: plain values that travel from the command to the
+workers and are opened there."""
 
 from __future__ import annotations
 
 import functools
+import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from connectors.archive.names import BLOCK, ArchiveObject
-from connectors.archive.offset_blocks import SCHEME
+from connectors.archive.offset_blocks import SCHEME, Spans
 from connectors.errors import DependencyFailed
 from connectors.kafka.settings import KafkaSettings
 from connectors.lake.state import State
@@ -61,18 +64,29 @@ def _terminals(path: str, settings: S3Settings) -> Terminals:
     return load_bindings(path, settings)
 
 
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 @dataclass(frozen=True)
 class BackfillSpec:
-    """One backfill: where from, where to, by which rules. Uris as the user wrote them; `archive`
-    may be `kafka://` and the brokers, which `kafka` says how to speak to; `block` is how many
-    offsets are one block of it. Facts also go to `stores`, as known at `known_ms` (epoch ms)."""
+    """One backfill: where from, where to, by which rules; built once by the command.
+
+    `archive` is a folder, or `kafka://` and the brokers, which `kafka` says how to speak to. Read
+    are message `types` that arrived in [`start`, `end`) (aware; None: no bound), or `offsets` of
+    Kafka, where `block` offsets are one object. Facts go to the `lake` and to `stores`, as known
+    at `known_ms` (epoch ms). Samples wait in the `spool` between two steps: the folder that the
+    settings name ("": none), and once the run has begun its own (`request.with_spool`)."""
 
     archive: str
     bindings: str
     lake: str
-    spool: str
+    spool: str = ""
     rules: Rules = field(default_factory=Rules)
     types: tuple[str, ...] = MESSAGE_TYPES
+    start: datetime | None = None
+    end: datetime | None = None
+    offsets: Spans | None = None
     zone: str = "Asia/Seoul"
     schemas: str | None = None
     judge_within_days: float | None = None
@@ -82,11 +96,11 @@ class BackfillSpec:
     block: int = BLOCK
     stores: tuple[DeliverySettings, ...] = ()
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
-    known_ms: int = 0
+    known_ms: int = field(default_factory=_now_ms)
 
     @property
-    def live(self) -> bool:
-        """Whether it reads device topics themselves."""
+    def reads_kafka(self) -> bool:
+        """Whether it reads the device topics themselves, and no archive of them."""
         return self.archive.startswith(SCHEME)
 
     @property

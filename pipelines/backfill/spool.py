@@ -19,7 +19,7 @@ from transforms.model.uploads import Uploads
 class Spool:
     """Prepared uploads of one object between scan and settle, as Arrow IPC."""
 
-    job: BackfillSpec
+    spec: BackfillSpec
     one: ArchiveObject
     parts: int = 0
 
@@ -35,14 +35,14 @@ class Spool:
         rows = rows.append_column("step_m", pa.array(prepared.step_m))
         name = f"{self._stem}/{self.parts:06d}-{uploads.message_type}"
         self.parts += 1
-        with self.job.scratch.whole(name) as stream:
+        with self.spec.scratch.whole(name) as stream:
             for batch in (head, rows):
                 with pa.ipc.new_stream(stream, batch.schema) as writer:
                     writer.write_batch(batch)
 
     def take(self) -> Iterator[Prepared]:
         """The batches in order."""
-        folder = self.job.scratch.child(self._stem)
+        folder = self.spec.scratch.child(self._stem)
         for name, _ in folder.names():
             stream = pa.BufferReader(folder.read(name))
             head, rows = _next_batch(stream), _next_batch(stream)
@@ -53,7 +53,7 @@ class Spool:
 
     def drop(self) -> None:
         """Delete what waited."""
-        self.job.scratch.child(self._stem).clear()
+        self.spec.scratch.child(self._stem).clear()
 
 
 def _next_batch(stream: pa.NativeFile) -> pa.RecordBatch:

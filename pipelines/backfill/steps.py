@@ -48,32 +48,32 @@ class Context:
     marked: tuple[str, ...]
 
 
-def gather(job: BackfillSpec, scanned: Iterable[Scanned]) -> Context:
+def gather(spec: BackfillSpec, scanned: Iterable[Scanned]) -> Context:
     """Decide what to judge after all objects were read."""
     done = list(scanned)
     own = {one.one.name for one in done}
-    begun = job.state.begun()
+    begun = spec.state.begun()
     if not own and not begun:
         return Context((), (), ())
-    sizes = job.state.registered(own)
-    if job.judge_within_days is not None and own:
-        reach = job.judge_within_days * 86_400_000
+    sizes = spec.state.registered(own)
+    if spec.judge_within_days is not None and own:
+        reach = spec.judge_within_days * 86_400_000
         first = min(one.one.hour_ms for one in done) - reach
         last = max(one.one.hour_ms for one in done) + reach
-        near = {name for name in sizes if first <= parse_name(name, job.zone).hour_ms <= last}
+        near = {name for name in sizes if first <= parse_name(name, spec.zone).hour_ms <= last}
         sizes = {name: size for name, size in sizes.items() if name in own | begun | near}
     count = min(BUCKETS, -(-sum(sizes.values()) // REGISTER_BYTES_PER_JUDGEMENT)) or 1
     edges = [BUCKETS * i // count for i in range(count + 1)]
-    marked = sorted(((job.state.judged() & sizes.keys()) | begun) - own)
+    marked = sorted(((spec.state.judged() & sizes.keys()) | begun) - own)
     return Context(tuple(sizes), tuple(itertools.pairwise(edges)), tuple(marked))
 
 
 def judge_terminals(
-    job: BackfillSpec, names: Iterable[str], first: int, last: int
+    spec: BackfillSpec, names: Iterable[str], first: int, last: int
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
     """Verdicts on the uploads of the terminals in buckets `first` to `last` - 1, by object."""
-    registered = job.state.read_register(names, first, last)
-    verdicts = judge(registered, job.terminals.bindings.vehicle_at, job.rules)
+    registered = spec.state.read_register(names, first, last)
+    verdicts = judge(registered, spec.terminals.bindings.vehicle_at, spec.rules)
     objects = verdicts.column("object")
     if not len(objects):
         return
@@ -99,45 +99,45 @@ class SettledObject:
 
 
 def settle_object(
-    job: BackfillSpec, name: str, scanned: Scanned | None, parts: Iterable[pa.RecordBatch]
+    spec: BackfillSpec, name: str, scanned: Scanned | None, parts: Iterable[pa.RecordBatch]
 ) -> SettledObject | None:
     """Write the facts of one object. An object of an earlier run (`scanned` is None) is read
     again, and only if its verdicts changed; None when there is nothing to do."""
     verdicts = by_line(parts)
     own = scanned is not None
-    before = job.state.record(name)
+    before = spec.state.record(name)
     if scanned is None:
-        if not job.state.is_begun(name) and verdicts.equals(job.state.verdicts(name)):
+        if not spec.state.is_begun(name) and verdicts.equals(spec.state.verdicts(name)):
             return None
-        origin = _origin(job, before)
+        origin = _origin(spec, before)
         if origin is None:
             reason = "verdicts changed, but what it came from is gone; its facts stay"
             hours = set(before.hours if before else ())
             return SettledObject(hours, broken=(name, reason), own=False)
-        job, source = origin
-        again = [one for one in scan(job, source) if one.one.name == name]
+        spec, source = origin
+        again = [one for one in scan(spec, source) if one.one.name == name]
         scanned = again[0]
     one = scanned.one
     counts = dict.fromkeys(COUNTS, 0)
-    spool, delivery = Spool(job, one), Delivery(job)
+    spool, delivery = Spool(spec, one), Delivery(spec)
     with (
-        TableWriter(job.tables, refused_name(one.lake_name), job.zone) as refused,
-        TableWriter(job.tables, one.lake_name, job.zone) as facts,
-        job.state.partials_writer(one.stem, job.zone) as partials,
+        TableWriter(spec.tables, refused_name(one.lake_name), spec.zone) as refused,
+        TableWriter(spec.tables, one.lake_name, spec.zone) as facts,
+        spec.state.partials_writer(one.stem, spec.zone) as partials,
     ):
         for prepared in spool.take():
-            settled = settle(prepared, verdicts, job.terminals.bindings, job.rules)
+            settled = settle(prepared, verdicts, spec.terminals.bindings, spec.rules)
             facts.write(f"telemetry_{settled.message_type}", settled.telemetry, settled.event_ms)
             delivery.put(TELEMETRY[settled.message_type], settled.telemetry)
             minute_ms = np.asarray(settled.partials.column("minute").cast(pa.int64()))
             partials.write("partials", settled.partials, minute_ms)
             counts["good"] += settled.good
             counts["samples"] += settled.telemetry.num_rows
-        delivery.gone(rows_before(job, name, before.files if before else ()))
+        delivery.gone(rows_before(spec, name, before.files if before else ()))
         refused.write_hour("dead_letters", delivery.letters(), int(one.hour))
-        record = _record(job, scanned, [*facts.files, *refused.files], partials)
-        begin(job, record, before)
-    finish(job, record, before, verdicts)
+        record = _record(spec, scanned, [*facts.files, *refused.files], partials)
+        begin(spec, record, before)
+    finish(spec, record, before, verdicts)
     spool.drop()
     counts["dead"], counts["filtered"] = scanned.dead, scanned.filtered
     counts["duplicate"] = int((~_bools(verdicts.column("counts"))).sum())
@@ -154,17 +154,17 @@ def _bools(column: pa.Array) -> np.ndarray:
 
 
 def _origin(
-    job: BackfillSpec, before: ObjectRecord | None
+    spec: BackfillSpec, before: ObjectRecord | None
 ) -> tuple[BackfillSpec, ArchiveObject | OffsetBlock] | None:
     """The job as if it read where the object came from, and what to read there; None when that
     is gone. What came from Kafka may lie in this run's archive by now, under the same name."""
     if before is None:
         return None
-    one = parse_name(before.name, job.zone)
-    again = replace(job, archive=before.archive, types=tuple(before.types))
-    if again.live and not job.live and job.topics.child(one.name).exists():
-        again = replace(again, archive=job.archive)
-    if not again.live:
+    one = parse_name(before.name, spec.zone)
+    again = replace(spec, archive=before.archive, types=tuple(before.types))
+    if again.reads_kafka and not spec.reads_kafka and spec.topics.child(one.name).exists():
+        again = replace(again, archive=spec.archive)
+    if not again.reads_kafka:
         return (again, one) if again.topics.child(one.name).exists() else None
     start, end = before.offsets
     block = OffsetBlock(one.topic, one.partition, start, end, int(one.first_offset))
@@ -174,17 +174,17 @@ def _origin(
 
 
 def _record(
-    job: BackfillSpec, scanned: Scanned, facts: list[str], partials: TableWriter
+    spec: BackfillSpec, scanned: Scanned, facts: list[str], partials: TableWriter
 ) -> ObjectRecord:
     files = sorted([*facts, *scanned.files, *(STATE + name for name in partials.files)])
     hours, offsets = sorted(partials.hours), list(scanned.offsets)
     types = list(scanned.types)
-    return ObjectRecord(scanned.one.name, job.archive, types, files, hours, offsets)
+    return ObjectRecord(scanned.one.name, spec.archive, types, files, hours, offsets)
 
 
-def merge_minutes(job: BackfillSpec, hour: int) -> int:
+def merge_minutes(spec: BackfillSpec, hour: int) -> int:
     """Write `vehicle_minutes` of a local hour (yyyyMMddHH); returns its rows."""
-    parts = list(job.state.partials(hour))
+    parts = list(spec.state.partials(hour))
     count = sum(part.num_rows for part in parts)
     slices = max(1, -(-count // PARTIALS_PER_MERGE))
     buckets = [bucket_of(single(part["vehicle_id"]), slices) for part in parts]
@@ -198,6 +198,6 @@ def merge_minutes(job: BackfillSpec, hour: int) -> int:
             merged.append(merge(pa.concat_tables(chosen)))
     table = pa.concat_tables(merged).combine_chunks() if merged else merge(pa.table({}))
     ordered = table.sort_by([("vehicle_id", "ascending"), ("minute", "ascending")])
-    deliver_hour(job, object_of(hour), ordered)
-    rewrite(job.tables, object_of(hour), ordered)
+    deliver_hour(spec, object_of(hour), ordered)
+    rewrite(spec.tables, object_of(hour), ordered)
     return int(table.num_rows)

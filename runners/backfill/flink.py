@@ -1,32 +1,23 @@
-"""A backfill on a Flink cluster: what its client is told, and how it is followed from here."""
+"""A backfill on a Flink cluster: the order for its client, and how it is followed from here."""
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from connectors.errors import BadArguments, BadSettings, DependencyFailed
 from connectors.operations_db.bindings_file import BadBindings
-from connectors.storage.folder import folder
-from connectors.storage.settings import S3Settings
+from pipelines.backfill.spec import BackfillSpec
 from runners.backfill.lake_lock import lake_lock
-from runners.backfill.request import (
-    checked_archive,
-    checked_span,
-    spool_of,
-    stores_of,
-    wanted_types,
-)
-from runners.config import Config
+from runners.backfill.request import checked, with_spool
 from runners.flink.client import client, end_of_output
 from runners.flink.rest import Cluster
 from runners.progress import counting
@@ -37,30 +28,23 @@ EXPECTED = {kind.__name__: kind for kind in (BadArguments, BadBindings, BadSetti
 END_S = 60
 
 
-class Backfill(BaseModel):
-    """A backfill as its client is told it; all places are whole uris, as workers see them."""
+@dataclass(frozen=True)
+class FlinkBackfill:
+    """A backfill and how the cluster runs it: Python on its workers, how many of them, and
+    `options` of its jobs by Flink's names, which win over those that Odograph sets."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    archive: str
-    bindings: str
-    lake: str
-    types: tuple[str, ...]
-    start: datetime | None
-    end: datetime | None
-    config: Config
+    spec: BackfillSpec
     python: str
     parallelism: int
-    stores: tuple[str, ...] = ()
-    spool: str = ""
+    options: Mapping[str, str]
 
     @property
     def name(self) -> str:
         """How the cluster calls it; each phase is a job, called so and by the phase."""
-        return f"odograph-backfill of {self.lake}"
+        return f"odograph-backfill of {self.spec.lake}"
 
     def flink_options(self) -> dict[str, str]:
-        """Settings of its jobs by Flink's names; those of the settings file come last."""
+        """All settings of its jobs by Flink's names."""
         return {
             "execution.runtime-mode": "BATCH",
             "execution.batch.adaptive.auto-parallelism.enabled": "false",
@@ -69,66 +53,35 @@ class Backfill(BaseModel):
             "restart-strategy.type": "fixed-delay",
             "restart-strategy.fixed-delay.attempts": "3",
             "restart-strategy.fixed-delay.delay": "5s",
-        } | self.config.flink.options
+            **self.options,
+        }
 
 
-def plan(
-    archive: str,
-    bindings: str,
-    lake: str,
-    types: Sequence[str],
-    start: datetime | None,
-    end: datetime | None,
-    config: Config,
-    python: str,
-    parallelism: int,
-    stores: Sequence[str] = (),
-) -> Backfill:
-    """The same, checked. Raises BadArguments or DependencyFailed."""
-    settings = config.s3.settings()
-    stores_of(stores, config)
-    checked_span(start, end)
-    wanted = wanted_types(types)
-    here = {
-        name: value if value is None else _whole(value, settings)
-        for name, value in {"schemas": config.schemas, "spool": config.spool}.items()
-    }
-    return Backfill(
-        archive=checked_archive(archive, settings),
-        bindings=_whole(bindings, settings),
-        lake=_whole(lake, settings),
-        types=wanted,
-        start=start,
-        end=end,
-        config=config.model_copy(update=here),
-        python=python,
-        parallelism=parallelism,
-        stores=tuple(stores),
-    )
-
-
-def run(backfill: Backfill, cluster: Cluster) -> dict[str, Any]:
+def run(backfill: FlinkBackfill, cluster: Cluster) -> dict[str, Any]:
     """Run it to its end and return the ledger; when this is left early, so is the cluster.
 
-    Raises BadArguments where one into the same lake is running already, and what a local
-    backfill raises.
+    Raises BadArguments where a backfill into the same lake is running already, or device topics
+    are to be read; and what `run_backfill` raises.
     """
+    spec = checked(backfill.spec)
+    if spec.reads_kafka:
+        raise BadArguments(f"--archive {spec.archive}: only `odograph backfill` reads Kafka")
+    backfill = replace(backfill, spec=spec)
     running = _running(backfill, cluster)
     if running:
         raise BadArguments(
-            f"--lake {backfill.lake}: {running[0].name} runs on {cluster.url} ({running[0].id})"
+            f"--lake {spec.lake}: {running[0].name} runs on {cluster.url} ({running[0].id})"
         )
-    lake = folder(backfill.lake, backfill.config.s3.settings())
-    with spool_of(backfill.config, backfill.lake, local=False) as spool, lake_lock(lake, spool):
-        ledger = _followed(backfill.model_copy(update={"spool": spool}), cluster)
-        lake.sweep()  # of what lost workers left half written
+    with with_spool(spec, local=False) as spec, lake_lock(spec.tables, spec.spool):
+        ledger = _followed(replace(backfill, spec=spec), cluster)
+        spec.tables.sweep()  # of what lost workers left half written
         return ledger
 
 
-def _followed(backfill: Backfill, cluster: Cluster) -> dict[str, Any]:
+def _followed(backfill: FlinkBackfill, cluster: Cluster) -> dict[str, Any]:
     with client(cluster.url) as flink:
-        order, answer = flink.folder / "backfill.json", flink.folder / "answer.json"
-        order.write_text(backfill.model_dump_json())
+        order, answer = flink.folder / "backfill.pickle", flink.folder / "answer.json"
+        order.write_bytes(pickle.dumps(backfill))
         command = flink.command(
             *("-pyexec", backfill.python, "-py", str(MAIN), str(order), str(answer))
         )
@@ -139,15 +92,15 @@ def _followed(backfill: Backfill, cluster: Cluster) -> dict[str, Any]:
             raise RuntimeError(
                 f"the Flink client ended with {child.returncode}:\n{end_of_output(output)}"
             )
-        given: dict[str, Any] = json.loads(answer.read_text())
-    if "ledger" in given:
-        return dict(given["ledger"])
-    raise EXPECTED.get(given["kind"], DependencyFailed)(given["message"])
+        outcome: dict[str, Any] = json.loads(answer.read_text())
+    if "ledger" in outcome:
+        return dict(outcome["ledger"])
+    raise EXPECTED.get(outcome["kind"], DependencyFailed)(outcome["message"])
 
 
 @contextmanager
 def _child(
-    command: list[str], environment: dict[str, str], backfill: Backfill, cluster: Cluster
+    command: list[str], environment: dict[str, str], backfill: FlinkBackfill, cluster: Cluster
 ) -> Iterator[subprocess.Popen[str]]:
     """The client, in a session of its own: an interrupt meets this process, which ends the
     client and then its job, so that nothing writes once the lake is let go."""
@@ -170,12 +123,12 @@ def _child(
         raise
 
 
-def _running(backfill: Backfill, cluster: Cluster) -> list[Any]:
+def _running(backfill: FlinkBackfill, cluster: Cluster) -> list[Any]:
     return [job for job in cluster.jobs() if job.alive and job.name.startswith(backfill.name + ":")]
 
 
 def _shown(lines: Any, cluster: Cluster) -> Iterator[str]:
-    """What the client says, without its word on phases, which becomes a bar of progress."""
+    """Lines of the client's output, without those on phases, which become a bar of progress."""
     with counting() as show:
         for line in lines:
             if not line.startswith(PHASE):
@@ -183,7 +136,3 @@ def _shown(lines: Any, cluster: Cluster) -> Iterator[str]:
                 continue
             phase = json.loads(line.removeprefix(PHASE))
             show(phase["name"], phase["items"], partial(cluster.records_taken, phase["job"]))
-
-
-def _whole(place: str, settings: S3Settings) -> str:
-    return folder(place, settings).uri

@@ -6,6 +6,7 @@ Started by `odograph submit backfill`, in the environment that has PyFlink.
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import sys
 from pathlib import Path
@@ -18,11 +19,11 @@ from pyflink.datastream import StreamExecutionEnvironment
 from connectors.errors import DependencyFailed
 from pipelines.backfill.flink import Workers
 from pipelines.backfill.phases import run
-from runners.backfill.flink import EXPECTED, PHASE, Backfill
-from runners.backfill.request import archived, job_of, with_names, write_ledger
+from runners.backfill.flink import EXPECTED, PHASE, FlinkBackfill
+from runners.backfill.request import archived, with_names, write_ledger
 
 
-def environment(backfill: Backfill) -> StreamExecutionEnvironment:
+def environment(backfill: FlinkBackfill) -> StreamExecutionEnvironment:
     """The execution environment with the backfill's settings."""
     configuration = Configuration()
     for name, value in backfill.flink_options().items():
@@ -30,32 +31,31 @@ def environment(backfill: Backfill) -> StreamExecutionEnvironment:
     return StreamExecutionEnvironment.get_execution_environment(configuration)
 
 
-def tell(phase: str, items: int, job: str) -> None:
-    """Let the command know what is going on."""
+def print_phase(phase: str, items: int, job: str) -> None:
+    """Tell the command, which reads this output, which phase has begun."""
     print(PHASE + json.dumps({"name": phase, "items": items, "job": job}), flush=True)
 
 
-def ledger_of(backfill: Backfill) -> dict[str, Any]:
-    """Run it. Raises what a local backfill raises."""
-    given = backfill
-    places = (given.archive, given.bindings, given.lake, given.spool)
-    job = job_of(*places, given.types, given.config, given.stores)
-    listing = archived(job, given.start, given.end)
-    workers = Workers(environment(given), job, given.parallelism, given.name, tell)
+def ledger_of(backfill: FlinkBackfill) -> dict[str, Any]:
+    """Run the backfill. Raises what a local backfill raises."""
+    spec = backfill.spec
+    _ = spec.terminals  # bindings that cannot be read are named before anything is written
+    listing = archived(spec)
+    workers = Workers(environment(backfill), spec, backfill.parallelism, backfill.name, print_phase)
     try:
-        ledger = run(job, listing.objects, workers)
+        ledger = run(spec, listing.objects, workers)
     except Py4JJavaError as error:
         failed = re.search(r"DependencyFailed: (.+)$", str(error), re.M)
         if failed is None:
             raise
         raise DependencyFailed(failed[1].strip()) from error
-    write_ledger(ledger, job)
+    write_ledger(ledger, spec)
     return with_names(ledger, listing)
 
 
 def main(arguments: list[str]) -> None:
-    """`arguments`: the backfill as JSON in a file, and a file for the answer."""
-    backfill = Backfill.model_validate_json(Path(arguments[0]).read_text(encoding="utf-8"))
+    """`arguments`: a file with the pickled FlinkBackfill, and a file for the answer."""
+    backfill: FlinkBackfill = pickle.loads(Path(arguments[0]).read_bytes())
     try:
         answer: dict[str, object] = {"ledger": ledger_of(backfill)}
     except (DependencyFailed, *EXPECTED.values()) as error:

@@ -1,17 +1,15 @@
-"""What a backfill was asked to do, checked, and what it is to read; the same for all engines."""
+"""A backfill's spec, completed and checked, and what it is to read; the same for all engines."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 
-from connectors.archive.names import BLOCK
 from connectors.archive.offset_blocks import (
     SCHEME,
     OffsetBlocks,
@@ -27,13 +25,15 @@ from connectors.lake.state import Reached
 from connectors.retries import DeliverySettings
 from connectors.sinks.catalogue import CATALOGUE
 from connectors.storage.folder import folder
-from connectors.storage.settings import S3Settings
 from pipelines.backfill.spec import BackfillSpec
 from runners.backfill.lake_lock import SPOOL_PREFIX
 from runners.config import Config
 from schemas import MESSAGE_TYPES
 
 LEDGER = "ledger.json"
+LAKE = "lake"
+STORES = tuple(entry.name for entry in CATALOGUE.values() if entry.tables)
+"""What `--to` may name: stores of facts."""
 
 
 def source(
@@ -52,32 +52,62 @@ def source(
     return archive, None
 
 
-def wanted_types(types: Sequence[str] | None) -> tuple[str, ...]:
-    """Message types in their order, all without any. Raises BadArguments for an unknown one."""
-    unknown = [name for name in types or () if name not in MESSAGE_TYPES]
+def with_settings(spec: BackfillSpec, config: Config, stores: Sequence[str] = ()) -> BackfillSpec:
+    """The spec with what the settings file says: rules, servers, folders, and of the `stores` that
+    facts shall go to (names, the lake among them) how they are reached. Raises BadArguments."""
+    return replace(
+        spec,
+        spool=config.spool or "",
+        rules=config.rules,
+        zone=config.fleet_zone,
+        schemas=config.schemas,
+        judge_within_days=config.judge_within_days,
+        settings=config.s3.settings(),
+        kafka=config.kafka,
+        registry=config.registry,
+        stores=_stores(stores, config),
+        database=config.bindings_database,
+    )
+
+
+def checked(spec: BackfillSpec) -> BackfillSpec:
+    """The spec with all folders as whole uris, as workers see them, and its types in their order,
+    all where it names none. Raises BadArguments for what cannot be meant, DependencyFailed where
+    the archive cannot be looked at."""
+    unknown = [name for name in spec.types if name not in MESSAGE_TYPES]
     if unknown:
         raise BadArguments(f"--types {unknown[0]!r}: expected some of {', '.join(MESSAGE_TYPES)}")
-    return tuple(name for name in MESSAGE_TYPES if not types or name in types)
+    if spec.start and spec.end and spec.start >= spec.end:
+        raise BadArguments(
+            f"--from {spec.start.isoformat()} is not before --to {spec.end.isoformat()}"
+        )
+    if spec.offsets and (spec.start or spec.end):
+        raise BadArguments("--offsets with --from or --to: give one or the other")
+    if not spec.reads_kafka:
+        _check_archive(spec)
+
+    def whole(uri: str) -> str:
+        return folder(uri, spec.settings).uri
+
+    return replace(
+        spec,
+        archive=spec.archive if spec.reads_kafka else whole(spec.archive),
+        bindings=whole(spec.bindings),
+        lake=whole(spec.lake),
+        spool=spec.spool and whole(spec.spool),
+        schemas=spec.schemas and whole(spec.schemas),
+        types=tuple(name for name in MESSAGE_TYPES if not spec.types or name in spec.types),
+    )
 
 
-def checked_archive(archive: str, settings: S3Settings) -> str:
-    """Where the archive is, in full. Raises BadArguments or DependencyFailed where it is not."""
-    place = folder(archive, settings)
-    if not place.child("topics").exists():
-        if place.local:
-            raise BadArguments(f"--archive {archive}: holds no folder topics/")
-        raise DependencyFailed(f"--archive {archive}: there is no {archive}/topics/")
-    return place.uri
+def _check_archive(spec: BackfillSpec) -> None:
+    if not spec.topics.exists():
+        if spec.topics.local:
+            raise BadArguments(f"--archive {spec.archive}: holds no folder topics/")
+        raise DependencyFailed(f"--archive {spec.archive}: there is no {spec.archive}/topics/")
 
 
-def checked_span(start: datetime | None, end: datetime | None) -> None:
-    """Raises BadArguments for a span that ends before it begins."""
-    if start and end and start >= end:
-        raise BadArguments(f"--from {start.isoformat()} is not before --to {end.isoformat()}")
-
-
-def stores_of(names: Sequence[str], config: Config) -> tuple[DeliverySettings, ...]:
-    """Settings of the stores besides the lake that facts shall go to. Raises BadArguments."""
+def _stores(names: Sequence[str], config: Config) -> tuple[DeliverySettings, ...]:
     unknown = [name for name in names if name not in STORES]
     if unknown:
         raise BadArguments(f"--to {unknown[0]!r}: expected some of {', '.join(STORES)}")
@@ -85,93 +115,52 @@ def stores_of(names: Sequence[str], config: Config) -> tuple[DeliverySettings, .
         raise BadArguments(
             f"--to {','.join(names)}: say {LAKE} too, without it nobody knows what a row was before"
         )
-    found = config.sinks.configured()
-    absent = [name for name in names if name != LAKE and name not in found]
+    configured = config.sinks.configured()
+    absent = [name for name in names if name != LAKE and name not in configured]
     if absent:
         raise BadArguments(f"--to {absent[0]}: sinks.{absent[0]} of the settings is not set")
-    return tuple(found[name] for name in STORES if name in names and name != LAKE)
+    return tuple(configured[name] for name in STORES if name in names and name != LAKE)
 
 
-def job_of(
-    archive: str,
-    bindings: str,
-    lake: str,
-    spool: str,
-    types: tuple[str, ...],
-    config: Config,
-    stores: Sequence[str] = (),
-) -> BackfillSpec:
-    """The job. Raises BadBindings or DependencyFailed where its bindings cannot be read."""
-    job = BackfillSpec(
-        archive=archive,
-        bindings=bindings,
-        lake=lake,
-        spool=spool,
-        rules=config.rules,
-        types=types,
-        zone=config.fleet_zone,
-        schemas=config.schemas,
-        judge_within_days=config.judge_within_days,
-        settings=config.s3.settings(),
-        kafka=config.kafka,
-        registry=config.registry,
-        block=BLOCK,
-        stores=stores_of(stores, config),
-        database=config.bindings_database,
-        known_ms=time.time_ns() // 1_000_000,
-    )
-    _ = job.terminals
-    return job
+def listing_of(spec: BackfillSpec) -> Listing | OffsetBlocks:
+    """What is to be read. Raises DependencyFailed; BadSettings for partitions that are not."""
+    if not spec.reads_kafka:
+        return archived(spec)
+    topics = [device_topic(name) for name in spec.types]
+    spans = spec.offsets or spans_between(spec.brokers, topics, spec.start, spec.end)
+    return list_blocks(spec.brokers, spans, Reached(spec.state, spec.block), spec.block)
 
 
-def listing_of(
-    job: BackfillSpec, start: datetime | None, end: datetime | None, offsets: Spans | None = None
-) -> Listing | OffsetBlocks:
-    """What the job is to read: arrivals of [start, end), or offsets of Kafka."""
-    if not job.live:
-        return archived(job, start, end)
-    topics = [device_topic(name) for name in job.types]
-    spans = offsets or spans_between(job.brokers, topics, start, end)
-    return list_blocks(job.brokers, spans, Reached(job.state, job.block), job.block)
-
-
-def archived(job: BackfillSpec, start: datetime | None, end: datetime | None) -> Listing:
-    """What the job is to read of an archive: arrivals of [start, end)."""
-    return list_objects(job.topics, job.zone, frozenset(job.types), start, end)
+def archived(spec: BackfillSpec) -> Listing:
+    """What is to be read of an archive. Raises DependencyFailed."""
+    return list_objects(spec.topics, spec.zone, frozenset(spec.types), spec.start, spec.end)
 
 
 @contextlib.contextmanager
-def spool_of(config: Config, lake: str, local: bool) -> Iterator[str]:
-    """A folder for samples between two steps, gone on leaving: that of the settings, else a
-    temporary one where all workers are `local`, else beside the lake."""
-    if config.spool is None and local:
+def with_spool(spec: BackfillSpec, local: bool) -> Iterator[BackfillSpec]:
+    """The spec with a spool of this run alone, gone on leaving: below that of the settings, else
+    a temporary folder where all workers are `local`, else beside the lake."""
+    if not spec.spool and local:
         with tempfile.TemporaryDirectory(prefix=SPOOL_PREFIX) as temporary:
-            yield temporary
+            yield replace(spec, spool=temporary)
         return
-    place = config.spool or lake.rstrip("/") + "/_state/spool"
-    uri = f"{place}/{SPOOL_PREFIX}{uuid.uuid4().hex}"
+    shared = spec.spool or f"{spec.lake.rstrip('/')}/_state/spool"
+    begun = replace(spec, spool=f"{shared}/{SPOOL_PREFIX}{uuid.uuid4().hex}")
     try:
-        yield uri
+        yield begun
     finally:
-        folder(uri, config.s3.settings()).clear()
+        begun.scratch.clear()
 
 
-def write_ledger(ledger: dict[str, Any], job: BackfillSpec) -> None:
+def write_ledger(ledger: dict[str, Any], spec: BackfillSpec) -> None:
     """Keep the ledger of the last run beside the lake's state, where the caller finds it."""
-    job.state.folder.write(LEDGER, json.dumps(ledger, indent=1).encode())
+    spec.state.folder.write(LEDGER, json.dumps(ledger, indent=1).encode())
 
 
 def with_names(ledger: dict[str, Any], listing: Listing | OffsetBlocks) -> dict[str, Any]:
     """The ledger of all that was listed. What was not even opened is broken too: objects whose
     names say nothing, lost offsets."""
-    named = [{"name": name, "reason": reason} for name, reason in listing.broken]
+    unopened = [{"name": name, "reason": reason} for name, reason in listing.broken]
     objects = ledger["objects"]
-    broken = sorted([*objects["broken"], *named], key=lambda one: one["name"])
+    broken = sorted([*objects["broken"], *unopened], key=lambda entry: entry["name"])
     return {**ledger, "objects": {**objects, "broken": broken}}
-
-
-LAKE = "lake"
-
-
-STORES = tuple(entry.name for entry in CATALOGUE.values() if entry.tables)
-"""What `--to` may name: stores of facts."""

@@ -7,14 +7,12 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
-from runners.cli.backfill_options import Ends, named, of_every_engine, sorted_out
-from runners.cli.terminal import zoned
+from runners.backfill.request import source
+from runners.cli.backfill_options import BackfillOptions, backfill_options
 from runners.config import load_config
 from runners.progress import bar, console
 
@@ -25,20 +23,14 @@ OFFSETS = "Only topic:partition=first..last,… of --kafka, widened to whole blo
 @click.option("--archive", help="Folder or s3:// prefix that holds topics/.")
 @click.option("--kafka", "brokers", help="Read the device topics at host:port,… instead.")
 @click.option("--offsets", help=OFFSETS)
-@of_every_engine
+@backfill_options
 @click.option("--runner", default="DirectRunner", show_default=True, help="Any Beam runner.")
 @click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
 def backfill(
+    options: BackfillOptions,
     archive: str | None,
     brokers: str | None,
     offsets: str | None,
-    bindings: str,
-    lake: str,
-    types: str,
-    start: datetime | None,
-    ends: tuple[Ends, ...],
-    config_path: str | None,
-    ledger: Path | None,
     runner: str,
     beam_args: tuple[str, ...],
 ) -> None:
@@ -47,27 +39,14 @@ def backfill(
     Running it again, over parts, or in another order gives the same tables. Options it does not
     know go to Beam, such as --direct_num_workers 2 --direct_running_mode multi_processing.
     """
-    config = load_config(config_path)
+    config = load_config(options.config_path)
     with quiet():
-        from runners.backfill.beam import run_backfill, source
+        from runners.backfill.beam import run_backfill
         from runners.cli.ledger_report import report
-    place, spans = source(archive, brokers, offsets, config)
-    end, stores = sorted_out(ends)
+    spec = options.spec(config, *source(archive, brokers, offsets, config))
     with watching() as watch:
-        result = run_backfill(
-            place,
-            bindings,
-            lake,
-            named(types),
-            zoned(start, config.fleet_zone),
-            zoned(end, config.fleet_zone),
-            config,
-            ["--runner", runner, *beam_args],
-            watch,
-            spans,
-            stores,
-        )
-    report(result, lake, ledger)
+        ledger = run_backfill(spec, ["--runner", runner, *beam_args], watch)
+    report(ledger, options.lake, options.ledger)
 
 
 @contextmanager

@@ -1,17 +1,22 @@
-"""The option that says where a backfill ends: until when, and in which stores."""
+"""The options that a backfill has wherever it runs, and the spec they amount to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from connectors.archive.offset_blocks import Spans
 from connectors.errors import BadArguments
-from runners.backfill.request import STORES
-from runners.cli.terminal import Instant
+from pipelines.backfill.spec import BackfillSpec
+from runners.backfill.request import STORES, with_settings
+from runners.cli.options import as_one
+from runners.cli.terminal import Instant, zoned
+from runners.config import Config
 
 Ends = datetime | tuple[str, ...]
 
@@ -39,9 +44,37 @@ def to_option(command: Callable[..., Any]) -> Any:
     return click.option("--to", "ends", type=End(), multiple=True, help=text)(command)
 
 
-def of_every_engine(command: Callable[..., Any]) -> Any:
-    """What a backfill is told wherever it runs: bindings, lake, types, span, stores, settings and
-    where the ledger goes."""
+@dataclass(frozen=True)
+class BackfillOptions:
+    """What the command line says of a backfill, but for what it reads and how it runs."""
+
+    bindings: str
+    lake: str
+    types: str
+    start: datetime | None
+    ends: tuple[Ends, ...]
+    config_path: str | None
+    ledger: Path | None
+
+    def spec(self, config: Config, archive: str, offsets: Spans | None = None) -> BackfillSpec:
+        """The backfill that the options ask for, of an archive or of Kafka (`request.source`).
+        Raises BadArguments."""
+        end, stores = sorted_out(self.ends)
+        spec = BackfillSpec(
+            archive=archive,
+            bindings=self.bindings,
+            lake=self.lake,
+            types=tuple(name.strip() for name in self.types.split(",") if name.strip()),
+            start=zoned(self.start, config.fleet_zone),
+            end=zoned(end, config.fleet_zone),
+            offsets=offsets,
+        )
+        return with_settings(spec, config, stores)
+
+
+def backfill_options(command: Callable[..., Any]) -> Any:
+    """Give a command those options, and BackfillOptions as its first argument."""
+    command = as_one(BackfillOptions)(command)
     options: list[Callable[[Any], Any]] = [
         click.option(
             "--bindings", required=True, help="CSV or Parquet: which terminal sat where, when."
@@ -69,15 +102,10 @@ def of_every_engine(command: Callable[..., Any]) -> Any:
     return command
 
 
-def named(types: str) -> list[str]:
-    """The names that `--types` lists."""
-    return [name.strip() for name in types.split(",") if name.strip()]
-
-
 def sorted_out(ends: Iterable[Ends]) -> tuple[datetime | None, tuple[str, ...]]:
-    """The time and the stores. Raises BadArguments where either is said twice."""
-    times = [one for one in ends if isinstance(one, datetime)]
-    stores = [one for one in ends if isinstance(one, tuple)]
+    """The time and the stores. Raises BadArguments where either is there twice."""
+    times = [end for end in ends if isinstance(end, datetime)]
+    stores = [end for end in ends if isinstance(end, tuple)]
     if len(times) > 1 or len(stores) > 1:
         raise BadArguments("--to is given twice: once for a time and once for stores is enough")
     return (times[0] if times else None), (stores[0] if stores else ())

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
 import click
 
 from runners.config import Config
@@ -22,6 +27,21 @@ parallelism_option = click.option(
 python_option = click.option(
     "--python", help="Path of Python on the workers [that of the client that has PyFlink]."
 )
+
+
+def as_one(kind: type[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a command take those of its options that are fields of the dataclass `kind` together, as
+    one object and first argument."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def call(**options: Any) -> Any:
+            own = {field.name: options.pop(field.name) for field in fields(kind)}
+            return command(kind(**own), **options)
+
+        return call
+
+    return decorate
 
 
 def cluster_at(config: Config, url: str | None) -> Cluster:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 import click
 
 from connectors.errors import BadArguments, BadSettings, DependencyFailed
 from connectors.sinks.catalogue import CATALOGUE
-from runners.cli.backfill_options import Ends, named, of_every_engine, sorted_out
+from runners.cli.backfill_options import BackfillOptions, backfill_options
 from runners.cli.options import (
     cluster_at,
     cluster_option,
@@ -181,44 +180,24 @@ _live_job_command(
 
 @submit.command("backfill")
 @click.option("--archive", required=True, help="Folder or s3:// prefix that holds topics/.")
-@of_every_engine
+@backfill_options
 @cluster_option
 @parallelism_option
 @python_option
 def submit_backfill(
-    archive: str,
-    bindings: str,
-    lake: str,
-    types: str,
-    start: datetime | None,
-    ends: tuple[Ends, ...],
-    config_path: str | None,
-    ledger: Path | None,
-    url: str | None,
-    parallelism: int,
-    python: str | None,
+    options: BackfillOptions, archive: str, url: str | None, parallelism: int, python: str | None
 ) -> None:
     """Turn an archive of device messages into lake tables, on many machines.
 
     The same tables and the same ledger as `odograph backfill`. All workers must reach archive,
     bindings, lake and the spool, which lies below the lake unless the settings name a place.
     """
-    from runners.backfill.flink import plan, run
+    from runners.backfill.flink import FlinkBackfill, run
     from runners.cli.ledger_report import report
     from runners.flink.environment import flink_python
 
-    config = load_config(config_path)
-    end, stores = sorted_out(ends)
-    order = plan(
-        archive,
-        bindings,
-        lake,
-        named(types),
-        zoned(start, config.fleet_zone),
-        zoned(end, config.fleet_zone),
-        config,
-        python or str(flink_python()),
-        parallelism,
-        stores,
-    )
-    report(run(order, cluster_at(config, url)), lake, ledger)
+    config = load_config(options.config_path)
+    spec = options.spec(config, archive)
+    python = python or str(flink_python())
+    backfill = FlinkBackfill(spec, python, parallelism, config.flink.options)
+    report(run(backfill, cluster_at(config, url)), options.lake, options.ledger)

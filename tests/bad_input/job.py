@@ -4,16 +4,15 @@ import json
 import resource
 import sys
 
+from pipelines.backfill.spec import BackfillSpec
 from runners.backfill.beam import run_backfill
-from runners.config import Config
 
 KIB_PER_MIB = 1024
 
 
 def main(archive: str, lake: str) -> None:
-    ledger = run_backfill(
-        archive, f"{archive}/bindings.csv", lake, config=Config(schemas=f"{archive}/schemas")
-    )
+    spec = BackfillSpec(archive, f"{archive}/bindings.csv", lake, schemas=f"{archive}/schemas")
+    ledger = run_backfill(spec)
     peaks = [
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)

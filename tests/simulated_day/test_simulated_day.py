@@ -6,9 +6,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from runners.backfill.beam import COUNTED, balances, run_backfill
+from pipelines.backfill.ledger import COUNTED, balances
 from runners.simulation import simulate
 from tests.simulated_day.compare import differences
+from tests.support.lakes import backfill
 
 pytestmark = pytest.mark.days
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.days
 def day(tmp_path_factory):
     out = tmp_path_factory.mktemp("day")
     simulate(out, vehicles=50, hours=24, seed=7, misbehave=frozenset({"all"}))
-    ledger = run_backfill(str(out / "archive"), str(out / "device_binding.csv"), str(out / "lake"))
+    ledger = backfill(out, out / "lake")
     return out, ledger
 
 

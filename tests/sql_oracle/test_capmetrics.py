@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.backfill.spec import BackfillSpec
 from runners.backfill.beam import run_backfill
 from tests.sql_oracle.archives import DAYS, capmetrics_archive, spoil
 from tests.sql_oracle.capmetrics import compare, oracle
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.days
 
 def check(archive: Path, lake: Path) -> None:
     bindings = archive / "device_binding.csv"
-    ledger = run_backfill(archive=str(archive), bindings=str(bindings), lake=str(lake))
+    ledger = run_backfill(BackfillSpec(str(archive), str(bindings), str(lake)))
     compare(lake, oracle(archive, bindings), ledger)
 
 

@@ -11,17 +11,28 @@ from pathlib import Path
 
 import duckdb
 
-from runners.backfill.beam import balances, run_backfill
+from pipelines.backfill.ledger import balances
+from pipelines.backfill.spec import BackfillSpec
+from runners.backfill.beam import run_backfill
+from runners.backfill.request import with_settings
+from runners.config import Config
 from tests.repository.files import ROOT
 
 OF_THE_RUN = ("_state/ledger.json", "_state/running")
 COMMAND = (sys.executable, "-m", "runners.cli.main")
 
 
+def spec_of(archive, bindings, lake, config: Config | None = None, stores=(), **fields):
+    """A backfill of an archive, or of `kafka://host:port`; `fields` are more of its spec's."""
+    spec = BackfillSpec(str(archive), str(bindings), str(lake), **fields)
+    return with_settings(spec, config or Config(), stores)
+
+
 def backfill(fleet: Path, lake: Path, archive: Path | None = None, **options) -> dict:
     """Run a backfill of a simulated fleet in this process; its ledger must balance."""
     bindings = options.pop("bindings", fleet / "device_binding.csv")
-    ledger = run_backfill(str(archive or fleet / "archive"), str(bindings), str(lake), **options)
+    spec = spec_of(archive or fleet / "archive", bindings, lake, **options)
+    ledger = run_backfill(spec)
     assert balances(ledger)
     return ledger
 

@@ -15,8 +15,10 @@ from connectors.kafka.client import begin_offsets, end_offsets
 from connectors.kafka.topics import DEVICE_TOPICS
 from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
+from pipelines.backfill.ledger import balances
+from pipelines.backfill.spec import BackfillSpec
 from runners.backfill import request
-from runners.backfill.beam import balances, run_backfill
+from runners.backfill.beam import run_backfill
 from runners.simulation import simulate
 from runners.simulation.kafka import as_sent, feed
 from schemas import MESSAGE_TYPES
@@ -141,7 +143,7 @@ def test_a_backfill_of_the_archive_is_a_backfill_of_the_topics(kafka, fleet, pla
         one.write(raw_messages.concat(given[number : number + 3]))
     lakes = [tmp_path / "from topics", tmp_path / "from archive"]
     ledgers = [
-        run_backfill(source, str(bindings), str(lake))
+        run_backfill(BackfillSpec(source, str(bindings), str(lake)))
         for source, lake in zip((f"kafka://{kafka.address}", place.uri), lakes, strict=True)
     ]
     assert balances(ledgers[1])

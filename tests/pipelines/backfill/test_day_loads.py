@@ -1,5 +1,6 @@
 """BigQuery gets a backfill's rows by whole days: it ends with the lake's, whatever came between."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import orjson
@@ -19,7 +20,7 @@ from pipelines.backfill import day_loads
 from pipelines.backfill.day_loads import loads, put_by
 from pipelines.backfill.phases import run
 from pipelines.backfill.spec import BackfillSpec
-from runners.backfill.request import job_of, listing_of, wanted_types
+from runners.backfill.request import checked, listing_of
 from runners.config import Config
 from runners.simulation import simulate
 from runners.stack.faults import http_proxy as http
@@ -29,7 +30,7 @@ from tests.connectors.sinks.bigquery.rows import many
 from tests.connectors.sinks.bigquery.test_faults import APPEND, Judge
 from tests.connectors.sinks.bigquery.test_refused_days import NO_ROW, failed
 from tests.pipelines.backfill.test_phases import Losing
-from tests.support.lakes import backfill, hour_of, subset
+from tests.support.lakes import backfill, hour_of, spec_of, subset
 
 pytestmark = pytest.mark.servers
 
@@ -184,9 +185,9 @@ def test_phases_whose_workers_are_lost_load_the_same_and_what_a_killed_run_left(
     fleet, parts, tmp_path, bigquery
 ):
     lake, store = tmp_path / "lake", settings_of(bigquery, "phased")
-    places = (str(parts[1]), str(fleet / "device_binding.csv"), str(lake), str(tmp_path / "spool"))
-    job = job_of(*places, wanted_types(TYPES), config_of(store), STORES)
-    listing = listing_of(job, None, None)
+    given = (parts[1], fleet / "device_binding.csv", lake, config_of(store), STORES)
+    job = replace(checked(spec_of(*given, types=TYPES)), spool=str(tmp_path / "spool"))
+    listing = listing_of(job)
     put_by(job, job.stores[0], ADAS, many(ADAS, 3))
     run(job, listing.objects, Losing(job, lambda phase, number: number % 2 == 0))
     assert (differing(lake, store), left(lake)) == ([], [])

@@ -7,6 +7,7 @@ import pytest
 
 from runners.backfill.beam import run_backfill
 from runners.config import Config
+from tests.support.lakes import spec_of
 
 pytestmark = pytest.mark.days
 
@@ -37,10 +38,6 @@ def test_an_upload_sent_again_days_later_is_known_within_the_bound(tmp_path, day
     for day, timestamp in (("15", "2024-01-15T03:00:01GMT"), ("19", "2024-01-19T03:00:01GMT")):
         archive = tmp_path / day
         put(archive, day, timestamp)
-        ledger = run_backfill(
-            str(archive),
-            str(bindings),
-            str(tmp_path / "lake"),
-            config=Config(judge_within_days=days),
-        )
+        config = Config(judge_within_days=days)
+        ledger = run_backfill(spec_of(archive, bindings, tmp_path / "lake", config))
     assert ledger["totals"]["duplicate"] == duplicates

@@ -16,15 +16,16 @@ import pytest
 from connectors.archive import names, offset_blocks
 from connectors.errors import BadArguments, BadSettings, DependencyFailed
 from connectors.kafka.settings import KafkaSettings
+from pipelines.backfill.ledger import balances
 from pipelines.backfill.spec import BackfillSpec
 from runners.backfill import request
-from runners.backfill.beam import balances, run_backfill
+from runners.backfill.beam import run_backfill
 from runners.config import Config
 from runners.simulation import simulate
 from runners.simulation.kafka import as_sent, feed
 from runners.simulation.message_formats import AvroWriter
 from schemas import MESSAGE_TYPES, load
-from tests.support.lakes import command, differences, run
+from tests.support.lakes import command, differences, run, spec_of
 from tests.support.topics import delete_before, fresh, gone, records
 from transforms.model import raw_messages
 
@@ -40,7 +41,6 @@ def small_blocks():
     """Blocks small enough for a small fleet to fill several."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(names, "BLOCK", BLOCK)
-        patch.setattr(request, "BLOCK", BLOCK)
         yield
 
 
@@ -59,7 +59,9 @@ def sent(tmp_path_factory):
 
 
 def backfill(kafka, sent, lake, **options):
-    ledger = run_backfill(f"kafka://{kafka.address}", str(sent[1]), str(lake), **options)
+    ledger = run_backfill(
+        spec_of(f"kafka://{kafka.address}", sent[1], lake, block=BLOCK, **options)
+    )
     assert balances(ledger)
     return ledger
 
@@ -163,14 +165,14 @@ def test_parts_that_grow_and_overlap_are_as_one(grown, whole):
 
 
 def test_the_archive_of_the_same_records_gives_the_same_rows(sent, whole, archived, tmp_path):
-    ledger = run_backfill(str(archived), str(sent[1]), str(tmp_path / "lake"))
+    ledger = run_backfill(spec_of(archived, sent[1], tmp_path / "lake"))
     assert {**ledger, "objects": whole[1]["objects"]} == whole[1]
     assert row_differences(whole[0], tmp_path / "lake") == []
 
 
 def test_the_archive_after_kafka_replaces_and_adds_nothing(sent, whole, archived, tmp_path):
     shutil.copytree(whole[0], tmp_path / "lake")
-    run_backfill(str(archived), str(sent[1]), str(tmp_path / "lake"))
+    run_backfill(spec_of(archived, sent[1], tmp_path / "lake"))
     assert row_differences(whole[0], tmp_path / "lake") == []
 
 
@@ -258,7 +260,7 @@ def test_the_command_reads_a_range(kafka, sent, tmp_path):
 
 def test_brokers_that_are_away_and_topics_that_are_not_there_are_named(kafka, sent, tmp_path):
     with pytest.raises(DependencyFailed, match=r"127\.0\.0\.1:1 "):
-        run_backfill("kafka://127.0.0.1:1", str(sent[1]), str(tmp_path / "lake"))
+        run_backfill(spec_of("kafka://127.0.0.1:1", sent[1], tmp_path / "lake"))
     gone(kafka)
     with pytest.raises(DependencyFailed, match="message-log"):
         backfill(kafka, sent, tmp_path / "lake")

@@ -13,8 +13,9 @@ pytestmark = pytest.mark.days
 GROWTH_MIB = 60
 PROGRAM = r"""
 import re, sys
+from pipelines.backfill.spec import BackfillSpec
 from runners.backfill.beam import run_backfill
-ledger = run_backfill(*sys.argv[1:])
+ledger = run_backfill(BackfillSpec(*sys.argv[1:]))
 status = open("/proc/self/status").read()
 print(ledger["totals"]["in"], int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024)
 """

@@ -1,6 +1,7 @@
 """A backfill as phases comes to the same as one job, also where workers are lost."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,8 @@ from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
 from pipelines.backfill.phases import parcels_of, run, work
 from pipelines.backfill.work_items import Parcels
-from runners.backfill.request import job_of, listing_of, wanted_types, with_names
-from runners.config import Config
-from tests.support.lakes import differences
+from runners.backfill.request import checked, listing_of, with_names
+from tests.support.lakes import differences, spec_of
 
 pytestmark = pytest.mark.days
 
@@ -34,9 +34,10 @@ class Losing:
 
 
 def phased(fleet: Path, lake: Path, loses=lambda phase, number: False) -> dict:
-    places = (str(fleet / "archive"), str(fleet / "device_binding.csv"), str(lake))
-    job = job_of(*places, str(lake.parent / f"{lake.name}-spool"), wanted_types(None), Config())
-    listing = listing_of(job, None, None)
+    spool = str(lake.parent / f"{lake.name}-spool")
+    job = spec_of(fleet / "archive", fleet / "device_binding.csv", lake)
+    job = replace(checked(job), spool=spool)
+    listing = listing_of(job)
     return with_names(run(job, listing.objects, Losing(job, loses)), listing)
 
 
