@@ -69,7 +69,7 @@ test:
 	$$passed
 
 test-core: servers $(JAR)
-	$(call lot,$(PYTEST) -m "core and not long")
+	$(call lot,$(PYTEST) -n 2 -m "core and not long")
 
 test-days: servers $(JAR)
 	$(call lot,$(PYTEST) --durations=5 -m "days and not long")

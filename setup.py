@@ -75,6 +75,7 @@ NOTEBOOK = [
 TEST = [
     "hypothesis",
     "pytest",
+    "pytest-xdist",
 ]
 
 DEV = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +21,7 @@ from runners.config import Config, load_config
 from runners.flink.rest import Cluster, Job
 from runners.stack.servers.flink import Flink
 from tests.cluster import oracle
+from tests.support import command
 
 PATIENCE_S = 600
 """How long a live job may take to reach what it must: generous, because machines are slow; a
@@ -31,10 +30,9 @@ right one is there much sooner."""
 
 def odograph(*arguments: object, fails: bool = False) -> str:
     """Run the command; its output. Asserts that it succeeds, unless it `fails`."""
-    command = [sys.executable, "-m", "runners.cli.main", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    done = command.odograph(*arguments)
     assert (done.returncode != 0) == fails, (
-        f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
+        f"{done.args}: {done.returncode}\n{done.stdout}{done.stderr}"
     )
     return done.stdout + done.stderr
 
@@ -91,7 +89,7 @@ class Fleet:
         given = yaml.safe_load(stack.read_text())
         given.pop("sinks", None)
         given["flink"] |= {
-            "checkpoint_interval_s": 3,
+            "checkpoint_interval_s": 2,
             "checkpoints": (folder / "checkpoints").as_uri(),
             "savepoints": (folder / "savepoints").as_uri(),
         }

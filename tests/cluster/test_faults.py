@@ -18,7 +18,7 @@ from tests.cluster.messages import bindings
 
 pytestmark = pytest.mark.cluster
 
-TERMINALS, RATE, SECONDS = 1000, 20_000, 8
+TERMINALS, RATE, SECONDS = 1000, 5_000, 8
 SENT = RATE * SECONDS
 
 
@@ -100,12 +100,13 @@ def test_job_manager_lost_and_jobs_carried_on_from_their_last_checkpoints(runnin
     holds_each_upload_once_in_order(running, feed)
 
 
-def test_broker_stopped_for_thirty_seconds(running):
+@pytest.mark.parametrize("seconds", [10, pytest.param(30, marks=pytest.mark.long)])
+def test_broker_stopped_for_a_while(running, seconds):
     kafka = running.servers["kafka"]
     feed = Feed(running)
     feed.at(4)
     kafka.stop()
-    feed.at(34)
+    feed.at(4 + seconds)
     kafka.start()
     kafka.ready()
     feed.ends()

@@ -6,6 +6,8 @@ import pytest
 
 from tests.golden.golden import CASES, NAMES, run_case
 
+pytestmark = pytest.mark.days
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_archive_becomes_the_expected_facts_dead_letters_and_ledger(name, tmp_path):

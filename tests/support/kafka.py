@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from connectors.kafka.settings import KafkaSettings
+from runners.artefacts import java_runtime
 from runners.stack.servers.kafka import Kafka
 
 
@@ -84,8 +85,9 @@ def until(true, seconds=60):
 
 @dataclass(frozen=True)
 class ChangedKafka(Kafka):
-    """The stack's broker with settings of its own; `{port}` is its port."""
+    """The stack's broker for seconds, with settings of its own; `{port}` is its port."""
 
+    java_options: tuple[str, ...] = (java_runtime.QUICK,)
     more: str = ""
 
     def _write_settings(self):

@@ -16,6 +16,7 @@ from runners.stack.servers.kafka import Kafka
 from runners.stack.servers.postgres import Postgres
 from runners.stack.servers.registry import Registry
 from runners.stack.servers.s3 import S3
+from tests.support.kafka import ChangedKafka
 from tests.support.servers import CACHE, running, server_folder
 
 
@@ -29,7 +30,7 @@ def servers() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def kafka(servers: Path) -> Iterator[Kafka]:
     """A Kafka node; tests make topics of their own."""
-    with running(Kafka(servers / "kafka", CACHE, free_port(Kafka.span))) as server:
+    with running(ChangedKafka(servers / "kafka", CACHE, free_port(Kafka.span))) as server:
         yield server
 
 

@@ -51,6 +51,8 @@ from transforms.model.uploads import message_ids
 from transforms.terminal_rules.upload_summary import summarize
 from transforms.terminal_rules.verdicts import SUMMARIES, judge
 
+pytestmark = pytest.mark.days
+
 settings.register_profile(
     "bounded", deadline=None, max_examples=60, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

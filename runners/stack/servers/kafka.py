@@ -43,10 +43,12 @@ log.retention.hours=48
 
 @dataclass(frozen=True)
 class Kafka(OneProcess):
-    """A Kafka node whose data lie in `folder`; it uses `port` and the next one."""
+    """A Kafka node whose data lie in `folder`; it uses `port` and the next one, and
+    `java_options` beside those made here."""
 
     port: int = 9092
     heap_mb: int = 512
+    java_options: tuple[str, ...] = ()
 
     name: ClassVar[str] = "kafka"
     span: ClassVar[int] = 2
@@ -75,7 +77,7 @@ class Kafka(OneProcess):
             command = self._java(*java_runtime.LIGHT, "kafka.tools.StorageTool", *form)
             run(command, f"Kafka's storage could not be made in {self.folder}")
         heap = (f"-Xms{self.heap_mb}m", f"-Xmx{self.heap_mb}m", "-XX:+UseG1GC")
-        self.process.start(self._java(*heap, "kafka.Kafka", str(settings)))
+        self.process.start(self._java(*heap, *self.java_options, "kafka.Kafka", str(settings)))
 
     def _java(self, *words: str) -> list[str]:
         return [

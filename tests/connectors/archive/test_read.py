@@ -114,6 +114,7 @@ def test_of_a_gzip_cut_off_the_complete_lines_are_kept(archive, cut):
     assert text.startswith(b"".join(values)) and values[-1].endswith(b"\n")
 
 
+@pytest.mark.days
 def test_a_damaged_gzip_keeps_the_lines_before(archive):
     text = b"".join(b'{"n": %d}\n' % zlib.crc32(b"%d" % number) for number in range(500_000))
     content = bytearray(gzip.compress(text, 1))
@@ -185,6 +186,7 @@ print(sizes[0], peak_mib() - before)
 """
 
 
+@pytest.mark.days
 def test_a_gzip_bomb_of_one_line_takes_bounded_memory(archive):
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     zeros = bytes(1 << 20)

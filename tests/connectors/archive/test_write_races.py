@@ -22,6 +22,8 @@ from connectors.storage.folder import Folder, folder
 from connectors.storage.settings import S3Settings
 from tests.support.archives import Log, archived, batch, known, object_names, record, writer
 
+pytestmark = pytest.mark.days
+
 UNHURRIED = settings(
     deadline=None,
     max_examples=50,

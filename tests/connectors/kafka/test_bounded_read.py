@@ -22,8 +22,8 @@ from connectors.kafka.bounded_read import (
 )
 from connectors.kafka.client import begin_offsets, end_offsets
 from runners.stack.processes import free_port
-from runners.stack.servers.kafka import Kafka
 from tests.support.kafka import (
+    ChangedKafka,
     new_topic,
     send,
     send_with_header_name,
@@ -257,7 +257,7 @@ def test_a_place_that_was_compacted_away_is_named(kafka, compacted):
 
 
 def test_a_read_goes_on_after_its_broker_was_killed_and_fails_when_it_stays_away(servers):
-    with running(Kafka(servers / "killed", CACHE, port=free_port(2))) as server:
+    with running(ChangedKafka(servers / "killed", CACHE, port=free_port(2))) as server:
         topic = new_topic(server)
         send(server, topic, [(None, os.urandom(20_000)) for _ in range(5000)])
         settings = settings_of(server, **{"reconnect_backoff_max_ms": "500"})

@@ -69,7 +69,8 @@ class Secured:
     def command(self, tool, *words, heap="128m"):
         """A tool of Kafka, which is a real Java client."""
         runtime = java_runtime.fetch(CACHE) / "bin" / "java"
-        line = [runtime, f"-Xmx{heap}", "-cp", f"{self.server.fetch()}/*", tool, *words]
+        line = [runtime, *java_runtime.LIGHT, f"-Xmx{heap}", "-cp", f"{self.server.fetch()}/*"]
+        line += [tool, *words]
         return subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False)
 
     def add_scram_users(self):

@@ -22,6 +22,8 @@ from runners.stack.servers.s3 import REGION
 from schemas.arrow import telemetry_schema
 from tests.repository.files import ROOT
 
+pytestmark = pytest.mark.servers
+
 TABLE = "telemetry_log"
 HOUR = f"{TABLE}/date=2024-01-15/hour=12"
 BEFORE, SETTLED = date(2024, 2, 1), datetime(2024, 2, 1)

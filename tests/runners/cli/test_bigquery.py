@@ -13,7 +13,7 @@ from runners.cli.bigquery import _days
 from runners.stack.faults.http_proxy import Answer, FaultProxy
 from runners.stack.servers.bigquery import PROJECT
 from tests.connectors.sinks.bigquery.rows import many
-from tests.support.lakes import COMMAND, run
+from tests.support.command import odograph
 
 pytestmark = pytest.mark.servers
 
@@ -33,7 +33,7 @@ def config(settings, tmp_path):
 
 
 def test_prepared_tables_take_rows_and_compacted_ones_hold_each_key_once(config, settings):
-    prepared = run([*COMMAND, "bigquery", "prepare", "--config", str(config)])
+    prepared = odograph("bigquery", "prepare", "--config", str(config))
     assert (prepared.returncode, prepared.stderr) == (0, "")
     assert f"{PROJECT}.by_command.telemetry_gps: as declared" in prepared.stdout
     sink = BigQuerySink(BigQuerySettings(**settings))
@@ -42,7 +42,7 @@ def test_prepared_tables_take_rows_and_compacted_ones_hold_each_key_once(config,
         sink.write(GPS, rows)
     day = rows[GPS.time][0].as_py().date()
     dates = ["--from", str(day), "--to", str(day)]
-    compacted = run([*COMMAND, "bigquery", "compact", "--config", str(config), *dates])
+    compacted = odograph("bigquery", "compact", "--config", str(config), *dates)
     assert (compacted.returncode, compacted.stderr) == (0, "")
     assert f"telemetry_gps {day}: one row per key" in compacted.stdout
     client = sink.dataset.rest.client
@@ -60,7 +60,7 @@ def test_compacting_says_what_it_leaves_for_later(bigquery, settings, tmp_path):
         path.write_text(yaml.safe_dump({"sinks": {"bigquery": through}}))
         proxy.rule("POST", "/jobs", Answer(400, orjson.dumps(body)))
         dates = ["--from", "2026-01-05", "--to", "2026-01-05"]
-        done = run([*COMMAND, "bigquery", "compact", "--config", str(path), *dates])
+        done = odograph("bigquery", "compact", "--config", str(path), *dates)
     assert (done.returncode, done.stderr) == (0, "")
     assert "telemetry_gps 2026-01-05: left for later" in done.stdout
 
@@ -68,7 +68,7 @@ def test_compacting_says_what_it_leaves_for_later(bigquery, settings, tmp_path):
 def test_a_config_without_the_sink_is_code_2(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("")
-    done = run([*COMMAND, "bigquery", "prepare", "--config", str(path)])
+    done = odograph("bigquery", "prepare", "--config", str(path))
     assert done.returncode == 2
     assert "sinks.bigquery is not set" in done.stderr
 
@@ -81,6 +81,6 @@ def test_both_dates_are_meant():
 
 def test_dates_the_wrong_way_round_are_code_2(config):
     dates = ["--from", "2026-01-02", "--to", "2026-01-01"]
-    done = run([*COMMAND, "bigquery", "compact", "--config", str(config), *dates])
+    done = odograph("bigquery", "compact", "--config", str(config), *dates)
     assert done.returncode == 2
     assert "--to 2026-01-01 is before --from 2026-01-02" in done.stderr

@@ -10,7 +10,10 @@ import pytest
 from runners.cli.lake import settled
 from runners.config import Config
 from runners.simulation import simulate
-from tests.support.lakes import COMMAND, backfill, rows, run
+from tests.support.command import odograph
+from tests.support.lakes import backfill, rows
+
+pytestmark = pytest.mark.servers
 
 COUNTED = ("dead_letters", "telemetry_log", "telemetry_gps", "vehicle_minutes")
 
@@ -32,7 +35,7 @@ def lake(fleet, tmp_path_factory):
 
 def counts(lake):
     """Rows of each table through the views that the command prints."""
-    printed = run([*COMMAND, "lake", "sql", "--lake", str(lake)])
+    printed = odograph("lake", "sql", "--lake", str(lake))
     assert printed.returncode == 0, printed.stderr
     connection = duckdb.connect()
     connection.execute(printed.stdout)
@@ -52,26 +55,24 @@ def most_objects_of_an_hour(lake):
 def test_a_compacted_lake_has_the_same_rows_in_fewer_objects(fleet, lake, tmp_path):
     compacted = tmp_path / "lake"
     shutil.copytree(lake, compacted)
-    command = [*COMMAND, "lake", "compact", "--lake", str(compacted), "--before", "2024-01-17"]
-    done = run(command)
+    command = ("lake", "compact", "--lake", compacted, "--before", "2024-01-17")
+    done = odograph(*command)
     assert done.returncode == 0, done.stderr
     assert "objects of" in done.stdout
     assert most_objects_of_an_hour(compacted) == 1 < most_objects_of_an_hour(lake)
     assert counts(compacted) == plain_counts(compacted) == counts(lake)
     backfill(fleet, compacted)
     assert counts(compacted) == plain_counts(compacted) == counts(lake)
-    assert run(command).returncode == 0
+    assert odograph(*command).returncode == 0
     assert most_objects_of_an_hour(compacted) == 1
     assert counts(compacted) == plain_counts(compacted) == counts(lake)
 
 
 def test_a_lake_that_is_not_there_is_named(tmp_path):
-    done = run(
-        [*COMMAND, "lake", "compact", "--lake", str(tmp_path / "no"), "--before", "2024-01-17"]
-    )
+    done = odograph("lake", "compact", "--lake", str(tmp_path / "no"), "--before", "2024-01-17")
     assert done.returncode == 2
     assert "no: there is nothing" in done.stderr
-    assert run([*COMMAND, "lake", "sql"]).returncode == 2
+    assert odograph("lake", "sql").returncode == 2
 
 
 def test_what_a_live_sink_may_write_again_is_not_settled():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
@@ -18,6 +17,7 @@ from runners.cli.status import Status
 from runners.config import SINKS, load_config
 from runners.flink.live_job import BUILT_BY, LiveJob
 from tests.repository.files import ROOT
+from tests.support import command
 
 SETTINGS = """\
 kafka: {bootstrap: "127.0.0.1:1"}
@@ -38,8 +38,7 @@ def settings(tmp_path):
 
 
 def odograph(*words):
-    command = [sys.executable, "-m", "runners.cli.main", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = command.odograph(*words)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 import runners.cli.main as command
 from connectors.schema_registry import register
 from runners.stack.processes import free_port
-from runners.stack.servers.kafka import Kafka
+from tests.support.kafka import ChangedKafka
 from tests.support.servers import CACHE, running
 
 pytestmark = pytest.mark.servers
@@ -40,7 +40,7 @@ def odograph(monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def empty(servers):
-    with running(Kafka(servers / "empty", CACHE, port=free_port(2))) as server:
+    with running(ChangedKafka(servers / "empty", CACHE, port=free_port(2))) as server:
         yield server
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from tests.support.s3 import S3Server, s3_server
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(scope="module")
 def server():

@@ -21,6 +21,8 @@ from transforms.facts.in_memory import facts
 from transforms.model.raw_messages import SCHEMA as RAW
 from transforms.model.thresholds import Rules
 
+pytestmark = pytest.mark.days
+
 START_MS = 1_705_244_400_000
 
 

@@ -22,6 +22,8 @@ from transforms.decode.decoder import Decoder
 from transforms.facts.in_memory import facts
 from transforms.model.thresholds import Rules
 
+pytestmark = pytest.mark.days
+
 MIDNIGHT = at("2024-01-15T00:00:00")
 CORE = (Decoder(), bindings_of(ALWAYS), Rules())
 LOGS = TELEMETRY["log"]

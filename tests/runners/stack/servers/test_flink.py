@@ -7,6 +7,8 @@ from runners.stack.processes import free_port
 from runners.stack.servers.flink import Flink
 from tests.support.servers import CACHE
 
+pytestmark = pytest.mark.servers
+
 
 def test_a_task_manager_whose_memory_is_too_small_is_named_at_once(tmp_path):
     server = Flink(tmp_path / "flink", CACHE, free_port(Flink.span), memory="600m")
