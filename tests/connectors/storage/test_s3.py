@@ -19,6 +19,8 @@ from runners.simulation import simulate
 from tests.support import s3
 from tests.support.lakes import COMMAND, ROOT, backfill, differences, rows
 
+pytestmark = pytest.mark.servers
+
 OFFLINE = {"AWS_EC2_METADATA_DISABLED": "true"}
 
 
