@@ -13,14 +13,13 @@ from rich.progress import Progress
 from connectors.errors import DependencyFailed
 
 console = Console(stderr=True)
-
-
 ASK_S = 1.0
 
 
 @contextmanager
 def bar(title: str, total: float) -> Iterator[Any]:
-    """A progress bar on a terminal, nothing elsewhere; call the result with what is done."""
+    """A progress bar up to `total` on a terminal, nothing elsewhere; call the result with how much
+    is done."""
     if not console.is_terminal:
         yield lambda done: None
         return
@@ -31,9 +30,9 @@ def bar(title: str, total: float) -> Iterator[Any]:
 
 @contextmanager
 def counting() -> Iterator[Callable[[str, int, Callable[[], int]], None]]:
-    """Progress of something done elsewhere, step by step. Call the result at the start of a step
-    with its title, how much there is to do, and what tells how much is done; nothing is shown
-    without a terminal."""
+    """Progress bars of work that another process does, step by step. Call the result at the start
+    of a step with its title, its total, and a function that returns how much of it is done, which
+    is called each `ASK_S` seconds; nothing is shown without a terminal."""
     with ExitStack() as step:
 
         def begin(title: str, total: int, done: Callable[[], int]) -> None:

@@ -17,7 +17,8 @@ from connectors.archive.parquet import MissingRecords, OtherRecords, joined, old
 from connectors.archive.progress import ArchiveConflict
 from connectors.errors import DependencyFailed
 from connectors.retries import DeliverySettings, TransientError, with_retries
-from connectors.storage.folder import Folder, VersionConflict
+from connectors.storage.folder import Folder
+from connectors.storage.s3 import VersionConflict
 
 CACHE_BYTES = 64 << 20
 TOPICS = "topics"

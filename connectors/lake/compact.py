@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from connectors.lake.merged_objects import SOURCE, Hour, held, let_go, schema_of
 from connectors.lake.names import merged_name
 from connectors.lake.write import aligned, parquet_writer
-from connectors.storage.folder import Folder, VersionConflict, unless_changed
+from connectors.storage.folder import Folder, unless_changed
+from connectors.storage.s3 import VersionConflict
 
 ROWS = 250_000
 """Rows of a row group."""

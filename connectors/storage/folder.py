@@ -32,7 +32,6 @@ ABANDONED = timedelta(days=1)
 _LOG = logging.getLogger(__name__)
 LOCK = ".lock"
 REWRITES = 20
-__all__ = ["Commit", "Folder", "VersionConflict", "failing", "folder", "unless_changed"]
 Done = TypeVar("Done")
 
 

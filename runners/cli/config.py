@@ -15,6 +15,6 @@ def config() -> None:
 @config.command("check")
 @click.argument("path", type=click.Path(dir_okay=False))
 def config_check(path: str) -> None:
-    """Check a settings file and say what it amounts to."""
+    """Check a settings file and print all settings, defaults included."""
     checked: Config = load_config(path)
     click.echo(checked.model_dump_json(indent=1))

@@ -1,4 +1,4 @@
-"""`odograph lake`: tending a lake, and reading it as it is."""
+"""`odograph lake`: merging small objects of a lake, and views for reading it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runners.cli.terminal import Day
 from runners.config import Config, load_config
 
 SETTLED_SHARE = 1.25
-"""A topic keeps records a while longer than it must: whole segments are deleted."""
+"""A topic keeps records up to this factor longer than its retention: whole segments are deleted."""
 
 
 @click.group()
@@ -37,7 +37,7 @@ def _lake(uri: str | None, config: Config) -> Folder:
     named = uri or _settings(config).folder
     if not named:
         raise BadArguments(
-            "neither --lake nor sinks.lake.folder of --config: say where the lake is"
+            "neither --lake nor sinks.lake.folder of --config is set: name the folder of the lake"
         )
     lake_folder = folder(named, config.s3.settings())
     if not lake_folder.exists():
@@ -50,7 +50,7 @@ def _settings(config: Config) -> LakeSettings:
 
 
 def settled(config: Config, now: datetime) -> datetime:
-    """What arrived before this time, in the fleet's zone, is not written again by a live sink."""
+    """The time, in the fleet's zone, before which no arrival is written again by a live sink."""
     remembered = config.stream.lateness_hours + config.stream.outage_hours
     kept = config.topics.retention_hours * SETTLED_SHARE
     since = now - timedelta(hours=max(remembered, kept))

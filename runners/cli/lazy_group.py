@@ -1,4 +1,4 @@
-"""A group of commands that are imported when they are asked for, so that each starts soon."""
+"""A group of commands that imports a command only when it is used, so that each starts soon."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import click
 
 
 class LazyGroup(click.Group):
-    """Beside commands of its own it has those of `modules`: a module by a command's name, which is
-    also what the command is called there."""
+    """A group with further commands in `modules`: command name -> module, where the command has the
+    same name."""
 
     def __init__(self, *args: Any, modules: Mapping[str, str], **settings: Any) -> None:
         super().__init__(*args, **settings)

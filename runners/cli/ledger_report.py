@@ -1,4 +1,4 @@
-"""What a backfill tells at its end: the ledger, on the screen and in a file."""
+"""The report at the end of a backfill: the ledger, on the screen and in a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ UNBALANCED = 1
 
 
 def report(ledger: dict[str, Any], lake: str, path: Path | None) -> None:
-    """Store and show the ledger; exits with 1 where it does not balance."""
+    """Write the ledger to the JSON file `path`, if any, and show it; exits with code 1 where it
+    does not balance."""
     if path:
         text = json.dumps(ledger, indent=1) + "\n"
         folder(str(path.parent), S3Settings()).write(path.name, text.encode())
@@ -30,7 +31,7 @@ def report(ledger: dict[str, Any], lake: str, path: Path | None) -> None:
 
 
 def show(ledger: dict[str, Any], lake: str) -> None:
-    """The ledger as a table, what was broken, and where the facts lie."""
+    """Print the ledger as a table, the broken objects, and the address of the lake."""
     table = Table(title="Ledger: in = good + dead + duplicate + late + filtered (uploads)")
     columns = ("in", "good", "dead", "duplicate", "late", "filtered", "samples")
     for name in ("topic", *columns):

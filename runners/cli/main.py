@@ -50,7 +50,7 @@ def odograph() -> None:
 
 
 def main() -> None:
-    """Run `odograph`; turn expected failures into messages and exit codes."""
+    """Run `odograph`; expected failures become messages and exit codes."""
     try:
         odograph(standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):

@@ -33,7 +33,7 @@ LOOP_BEGINS = timedelta(hours=24)
 
 
 class Start(Instant):
-    """The same, or `now`."""
+    """As `Instant`, where `now` stays the text: it depends on other options."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return NOW if value == NOW else super().convert(value, param, ctx)
@@ -132,18 +132,20 @@ def simulate(
     if not feeding:
         with bar("simulating", 1) as advance:
             summary = play(progress=advance)
-        _tell(summary)
+        _print_summary(summary)
         return
     from runners.simulation.kafka import Feeder, Pace, as_sent
 
     with bar("sending", 1) as advance:
-        feeder = Feeder(config.kafka, Pace(rate, speed), _share(advance, first, hours))
+        feeder = Feeder(config.kafka, Pace(rate, speed), _progress_of(advance, first, hours))
         feeder.check_topics(DEVICE_TOPICS)
         convert = _converter(form, config)
         if loop:
-            _send_over_and_over(play, feeder, convert, hours, seconds)
+            _send_in_a_loop(play, feeder, convert, hours, seconds)
         else:
-            _tell(play(send=lambda lines: feeder.send(convert(as_sent(lines)))), archived=False)
+            _print_summary(
+                play(send=lambda lines: feeder.send(convert(as_sent(lines)))), archived=False
+            )
         fed = feeder.finish()
     show(fed, str(config.kafka.bootstrap))
 
@@ -172,7 +174,7 @@ def _misbehaviours(text: str) -> frozenset[str]:
 def _first_moment(
     start: datetime | str | None, hours: float, speed: float | None, loop: bool
 ) -> datetime:
-    """`now` lets the simulated time meet the clock when the last upload is sent."""
+    """The first simulated moment; with `now`, so that the last upload is sent when it arrives."""
     from runners.simulation.simulator import FIRST_HOUR
 
     if start is None:
@@ -184,8 +186,8 @@ def _first_moment(
     return datetime.now(UTC) - ahead
 
 
-def _share(advance: Callable[[float], None], first: datetime, hours: float) -> Progress:
-    """Tells a progress bar, some times a second, how much of the run was sent."""
+def _progress_of(advance: Callable[[float], None], first: datetime, hours: float) -> Progress:
+    """Advances a progress bar, up to five times a second, to the share of the run that was sent."""
     begins, reported = first.timestamp() * 1000, 0.0
 
     def progress(_: int, arrival_ms: int) -> None:
@@ -209,14 +211,14 @@ def _converter(form: str | None, config: Config) -> Convert:
     return AvroWriter({topic.partition("-")[2]: known[topic] for topic in known}).records
 
 
-def _send_over_and_over(
+def _send_in_a_loop(
     play: Callable[..., Summary],
     feeder: Feeder,
     convert: Convert,
     hours: float,
     seconds: float | None,
 ) -> None:
-    """Until the time is up, or Ctrl-C, which ends a loop as it ends no other command."""
+    """Send the run again and again for `seconds`, or until Ctrl-C, which is no error here."""
     from runners.simulation.kafka import as_sent
     from runners.simulation.load_loop import Loop
 
@@ -232,8 +234,9 @@ def _send_over_and_over(
                     return
 
 
-def _tell(summary: Summary, archived: bool = True) -> None:
-    """What was simulated; what the old sink wrote twice was sent once."""
+def _print_summary(summary: Summary, archived: bool = True) -> None:
+    """Print counts of the run. Uploads that the old sink wrote twice into the archive were sent
+    once to Kafka."""
     copied = 0 if archived else summary.copied
     click.echo(
         f"{summary.terminals:,} terminals sent {summary.uploads - copied:,} uploads with "
@@ -246,7 +249,7 @@ def _tell(summary: Summary, archived: bool = True) -> None:
 
 
 def show(fed: Fed, where: str) -> None:
-    """What Kafka acknowledged, by topic."""
+    """Print how much Kafka acknowledged, by topic."""
     table = Table(title=f"Acknowledged by Kafka at {where}")
     for name in ("topic", "records", "MB", "records/s", "MB/s"):
         table.add_column(name, justify="left" if name == "topic" else "right")

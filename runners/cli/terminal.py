@@ -1,4 +1,4 @@
-"""What commands share on a terminal: times as words, progress bars."""
+"""Types of command line arguments: dates and times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 
 class Instant(click.ParamType[datetime]):
-    """An ISO date or time, or `now`; without a zone it is meant in the fleet's."""
+    """An ISO date or time, or `now`; a time without a zone is one of the fleet's zone."""
 
     name = "ISO"
 
@@ -36,7 +36,7 @@ class Day(click.DateTime):
 
 
 def zoned(moment: datetime | None, zone: str) -> datetime | None:
-    """The instant in UTC; a time without a zone is in `zone`."""
+    """The instant in UTC; a time without a zone is taken to be in `zone`. None stays None."""
     if moment is None:
         return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))

@@ -1,4 +1,4 @@
-"""`odograph topics`: what the topics shall be, and making a cluster so."""
+"""`odograph topics`: comparing the topics of a cluster with the declared ones, changing them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _count(planned: Plan) -> str:
 
 
 def show(planned: Plan) -> None:
-    """The differences as a table, new topics that are alike together."""
+    """Print the differences as a table, new topics with equal settings together."""
     from connectors.kafka.topic_changes import CREATE
 
     table = Table(title="Topics that are not as declared")

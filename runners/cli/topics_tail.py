@@ -54,7 +54,8 @@ def tail(topic: str, path: str, count: int, wait_s: float) -> None:
 
 
 def newest(config: Config, topic: str, count: int) -> list[dict[str, Any]]:
-    """The last `count` committed records of a topic by time, oldest first."""
+    """The last `count` committed records of a topic by time, oldest first, as rows of raw
+    messages (`raw_messages.SCHEMA`)."""
     begins = begin_offsets(config.kafka, [topic])
     ends = end_offsets(config.kafka, [topic])
     rows: list[dict[str, Any]] = []
@@ -67,7 +68,7 @@ def newest(config: Config, topic: str, count: int) -> list[dict[str, Any]]:
 
 
 def decoded(value: bytes, schemas: RegistrySchemas) -> Any:
-    """A message in Confluent framing as a record; any other as text."""
+    """The record of a message in Confluent framing; other messages as text."""
     if len(value) > 5 and value[0] == 0:
         writer = schemas.lookup(int.from_bytes(value[1:5], "big"))
         if writer is not None:

@@ -1,4 +1,4 @@
-"""The servers of the stack by name, and the note of which run in a data folder."""
+"""The servers of the stack by name, and the note in a data folder of those started there."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ NOTE = "stack.json"
 
 
 class Server(Protocol):
-    """What every server can do; each is a frozen dataclass of a folder, a cache and a port.
+    """The methods of every server; each is a frozen dataclass of a folder, a cache and a port.
 
-    All but `fetch` raise DependencyFailed when the server does not do what it should; `start`
-    raises BadArguments when a port is taken.
+    All methods raise DependencyFailed when the server or a client fails; `start` raises
+    BadArguments when a port is taken.
     """
 
     name: ClassVar[str]
@@ -42,26 +42,26 @@ class Server(Protocol):
 
     @property
     def address(self) -> str:
-        """What its clients need to find it."""
+        """The URL, host:port or connection string for its clients."""
 
     @property
     def processes(self) -> list[Process]:
         """Its processes."""
 
     def fetch(self) -> Path:
-        """Fetch what it is made of, once, into the cache."""
+        """Fetch its program once into the cache; returns the folder or file."""
 
     def start(self) -> None:
-        """Start it, keeping what an earlier start stored."""
+        """Start it, with the data of earlier starts."""
 
     def ready(self, timeout_s: float = 60) -> None:
-        """Wait until it works."""
+        """Wait until it answers."""
 
     def stop(self) -> None:
-        """Shut it down in order."""
+        """Shut it down."""
 
     def kill(self) -> None:
-        """Kill -9."""
+        """Kill it (SIGKILL)."""
 
 
 PORTS = {
@@ -84,7 +84,7 @@ _PLAIN: dict[str, type[Kafka | Registry | Postgres | S3 | BigQuery | Elasticsear
     "bigquery": BigQuery,
     "elasticsearch": Elasticsearch,
 }
-"""Those that need a folder, a cache and a port, and nothing else."""
+"""The servers that need a folder, a cache and a port, and nothing else."""
 _SPANS = {
     **{name: kind.span for name, kind in _PLAIN.items()},
     "faults": FaultProxies.span,
@@ -93,13 +93,13 @@ _SPANS = {
 
 
 def free_ports(names: Iterable[str]) -> dict[str, int]:
-    """First ports for these servers that nobody uses now."""
+    """A free first port for each of these servers."""
     return {name: free_port(_SPANS[name]) for name in names}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which servers on which ports, and how big Flink is."""
+    """Which servers to start, on which ports, and the size and options of Flink."""
 
     ports: Mapping[str, int] = field(default_factory=dict)
     task_managers: int = 1
@@ -108,13 +108,13 @@ class Choice:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def note(self, data: Path) -> None:
-        """Write it down in the data folder."""
+        """Write it to the data folder."""
         data.mkdir(parents=True, exist_ok=True)
         (data / NOTE).write_text(json.dumps(asdict(self), indent=1) + "\n")
 
 
 def noted(data: Path) -> Choice | None:
-    """What was started in this data folder, if anything ever was."""
+    """The choice that was started in this data folder; None where none was. Raises BadArguments."""
     try:
         note: dict[str, Any] = json.loads((data / NOTE).read_text())
     except FileNotFoundError:

@@ -1,5 +1,5 @@
-"""Server processes that outlive the command that started them: each with its own folder, log, pid
-file and session, and a mark in its environment by which its last child can be found."""
+"""Server processes that outlive the command that started them: each has a folder with log and pid
+file, a session of its own, and a mark in its environment by which its children are found."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Process:
 
     @property
     def log(self) -> Path:
-        """What the process printed, all starts one after another."""
+        """The file with the output of the process, of all starts one after another."""
         return self.folder / "log"
 
     def start(
         self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> None:
-        """Run `command` detached from this process: nothing of ours ends it but `stop`."""
+        """Run `command` detached from this process: it goes on until `stop` or `kill`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         marked = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder)}
         marked |= {**(env or {}), MARK: str(self.folder)}
@@ -66,14 +66,14 @@ class Process:
             return None
 
     def kill(self) -> None:
-        """Kill -9, as a machine that loses power; its children are left to themselves."""
+        """Kill -9, as when a machine loses power; children of the process go on."""
         process = self.running()
         if process is not None:
             process.kill()
             process.wait()
 
     def stop(self, how: signal.Signals = signal.SIGTERM, timeout_s: float = 30) -> None:
-        """Ask it to end, kill it after `timeout_s`, and kill whatever it left behind."""
+        """Send it the signal `how`, kill it after `timeout_s`, and kill the processes it leaves."""
         process = self.running()
         if process is not None:
             process.send_signal(how)
@@ -85,22 +85,23 @@ class Process:
         (self.folder / "pid").unlink(missing_ok=True)
 
     def wait(self, healthy: Callable[[], bool], timeout_s: float = 60) -> None:
-        """Until `healthy`. Raises DependencyFailed with the end of the log when it is too late."""
+        """Wait until `healthy()`. Raises DependencyFailed with the end of the log after
+        `timeout_s`, or when the process ends."""
         deadline = time.monotonic() + timeout_s
         while not healthy():
             self.need()
             if time.monotonic() > deadline:
                 raise DependencyFailed(
                     f"{self.name} is not healthy after {timeout_s:g} s; "
-                    f"{self.log} says:\n{self.last_words()}"
+                    f"the end of {self.log}:\n{self.last_words()}"
                 )
             time.sleep(0.1)
 
     def need(self) -> None:
-        """Raises DependencyFailed with the end of the log when it does not run."""
+        """Raises DependencyFailed with the end of the log when the process does not run."""
         if self.running() is None:
             raise DependencyFailed(
-                f"{self.name} ended while starting; {self.log} says:\n{self.last_words()}"
+                f"{self.name} ended while starting; the end of {self.log}:\n{self.last_words()}"
             )
 
     def last_words(self, lines: int = 20) -> str:
@@ -110,7 +111,7 @@ class Process:
 
 
 def marked(folder: Path) -> Iterator[psutil.Process]:
-    """Every living process that was started for `folder` or a folder in it, by whomever."""
+    """Every living process that was started for `folder` or a folder in it, by any command."""
     for process in psutil.process_iter():
         try:
             mark = process.environ().get(MARK)
@@ -142,7 +143,8 @@ def answers(port: int) -> bool:
 
 
 def require_free(server: str, first: int, span: int) -> None:
-    """Raises BadArguments that names the port and who has it, for ports first..first+span-1."""
+    """Raises BadArguments, with the port and the process that has it, where one of the `span` ports
+    from `first` on is taken."""
     for port in range(first, first + span):
         if not _free(port):
             raise BadArguments(
@@ -152,8 +154,8 @@ def require_free(server: str, first: int, span: int) -> None:
 
 
 def free_port(span: int = 1) -> int:
-    """The first of `span` neighbouring free ports, below those the kernel gives to clients, so
-    that a server can be restarted on its port."""
+    """The first of `span` neighbouring free ports. It is below the ports that the kernel gives to
+    clients, so that a server can be restarted on it. Raises DependencyFailed."""
     for _ in range(1000):
         first = random.SystemRandom().randrange(20000, EPHEMERAL - span)
         if all(_free(port) for port in range(first, first + span)):

@@ -1,4 +1,4 @@
-"""All servers together: up, status, down, and the settings file that leads to them."""
+"""All servers together: up, status, down, and the settings file with their addresses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from runners.stack.servers.s3 import REGION, S3
 SETTINGS = "odograph.yaml"
 BUCKETS = ("archive", "lake")
 SOON_MS = 10_000
-"""How long archive and lake hold a block back: less than where objects cost."""
+"""How long archive and lake collect rows before they write an object: less than where each object
+has a price."""
 START_S = 300.0
 RUNNING, STOPPED = "running", "stopped"
 
@@ -33,10 +34,11 @@ RUNNING, STOPPED = "running", "stopped"
 def up(
     data: Path, cache: Path, wanted: Choice, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, Server]:
-    """Start the wanted servers that do not run yet, wait for them, write the settings file.
+    """Start the wanted servers that do not run yet, wait for them, and write the settings file.
 
-    What runs already is left alone, with the ports and sizes it was started with. Returns all
-    servers of the data folder by name. Raises BadArguments (a port is taken) and DependencyFailed.
+    A server that runs already keeps running, with the ports and sizes it was started with. `say`
+    is called with each step. Returns all servers of the data folder by name. Raises BadArguments
+    (a port is taken) and DependencyFailed.
     """
     data = data.absolute()
     with _locked(data):
@@ -97,7 +99,8 @@ def memory_mb(server: Server) -> int:
 
 
 def down(data: Path, cache: Path, names: Sequence[str] = (), wipe: bool = False) -> list[str]:
-    """Stop these servers, or all; with `wipe` also remove their data. Returns who was stopped.
+    """Stop the servers of these names, or all; with `wipe` also remove their data. Returns the
+    names of those that ran.
 
     Raises BadArguments for a folder that never held a stack.
     """
@@ -120,7 +123,7 @@ def down(data: Path, cache: Path, names: Sequence[str] = (), wipe: bool = False)
 
 
 def process_named(servers: dict[str, Server], name: str) -> list[Process]:
-    """The processes of a server or of that name. Raises BadArguments."""
+    """The processes of the server `name`, or the process of that name. Raises BadArguments."""
     every = [process for server in servers.values() for process in server.processes]
     if name in servers:
         return servers[name].processes
@@ -132,7 +135,7 @@ def process_named(servers: dict[str, Server], name: str) -> list[Process]:
 
 
 def settings_file(data: Path, servers: dict[str, Server]) -> str:
-    """YAML settings (docs/config.example.yaml) that lead to these servers."""
+    """YAML settings (as docs/config.example.yaml) with the addresses of these servers."""
     settings: dict[str, Any] = {}
     if "kafka" in servers:
         settings["kafka"] = {"bootstrap": servers["kafka"].address}
@@ -186,7 +189,7 @@ def _make_buckets(server: Server) -> None:
 
 
 def _merged(before: Choice | None, wanted: Choice, alive: set[str]) -> Choice:
-    """What is alive keeps its port and size; what is not gets the wanted ones."""
+    """Servers that are alive keep their ports and sizes; the others get those of `wanted`."""
     if before is None:
         return wanted
     kept = {name: port for name, port in before.ports.items() if name in alive}

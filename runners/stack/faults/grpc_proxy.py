@@ -1,11 +1,11 @@
-"""A way to a gRPC server on which anything can go wrong, by rule: the fault proxy for gRPC.
+"""A proxy before a gRPC server that injects faults by rules.
 
     with GrpcFaultProxy("127.0.0.1:9051") as proxy:
         rule = proxy.rule("AppendRows", Fail(grpc.StatusCode.UNAVAILABLE), first=2, times=1)
         ...                             # clients use proxy.address
         assert rule.struck == 1
 
-Messages pass as they are; nothing is known of what is in them but that each has one answer.
+Messages are not parsed; the proxy expects one answer to each.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _DETAILS = "grpc-status-details-bin"
 
 @dataclass(frozen=True)
 class Fail:
-    """End the call with a status before the server hears of the message; `details` is a
+    """End the call with a status before the message reaches the server; `details` is a
     google.rpc.Status as bytes."""
 
     code: grpc.StatusCode
@@ -47,25 +47,25 @@ class Fail:
 
 @dataclass(frozen=True)
 class LoseAnswer:
-    """Let the server do its work, take its answer, and break the call instead."""
+    """Let the server handle the message, then break the call instead of giving its answer."""
 
 
 @dataclass(frozen=True)
 class Close:
-    """End the call in order before the server hears of the message."""
+    """End the call without an error before the message reaches the server."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer a message without asking the server: `make` gets the message and gives its answer,
-    another fault for it, or None to let it pass."""
+    """Answer a message without the server: `make` takes the message and returns the answer, another
+    fault for it, or None to let it pass."""
 
     make: Callable[[bytes], bytes | Fault | None]
 
 
 @dataclass(frozen=True)
 class Delay:
-    """Wait before the server hears of the message."""
+    """Wait before the message is sent to the server."""
 
     seconds: float
 
@@ -75,9 +75,9 @@ Fault = Fail | LoseAnswer | Close | Answer | Delay
 
 @dataclass
 class Rule:
-    """What happens to messages of methods that hold `method` (a regular expression): `fault`, from
-    the `first` message on, so many `times` (None for ever). `seen` messages matched, `struck` of
-    them met the fault."""
+    """Which messages meet a fault: those of methods that match `method` (a regular expression),
+    from the `first` of them on, `times` times (None: always). `seen` counts the messages that
+    matched, `struck` those that met the fault."""
 
     method: str
     fault: Fault
@@ -87,7 +87,7 @@ class Rule:
     struck: int = 0
 
     def meets(self, method: str) -> bool:
-        """Count a message; whether the fault is its."""
+        """Count a message; True where it meets the fault."""
         if not re.search(self.method, method):
             return False
         self.seen += 1
@@ -117,7 +117,7 @@ class GrpcFaultProxy(grpc.GenericRpcHandler):
         return f"{LOOPBACK}:{self.port}"
 
     def rule(self, method: str, fault: Fault, first: int = 1, times: int | None = None) -> Rule:
-        """Add a rule behind those there are (see Rule); a message meets the first that is due."""
+        """Add a rule (see Rule) behind the others; a message meets the first rule that matches."""
         rule = Rule(method, fault, first, times)
         with self._lock:
             self.rules = [*self.rules, rule]
@@ -137,7 +137,7 @@ class GrpcFaultProxy(grpc.GenericRpcHandler):
         return self
 
     def close(self) -> None:
-        """Refuse and break all calls."""
+        """Break all calls, and refuse new ones."""
         if self._server and self._channel:
             self._server.stop(None).wait()
             self._channel.close()
@@ -150,7 +150,7 @@ class GrpcFaultProxy(grpc.GenericRpcHandler):
         self.close()
 
     def service(self, handler_call_details: Any) -> Any:
-        """A call of one message looks on the wire as one of many."""
+        """The handler of every call: on the wire a call of one message is like one of many."""
         method, metadata = handler_call_details.method, handler_call_details.invocation_metadata
 
         def carry(messages: Iterator[bytes], context: Any) -> Iterator[bytes]:
@@ -170,7 +170,7 @@ _Step = Fault | bytes | str
 
 
 class _Call:
-    """One call: what becomes of its messages, in their order."""
+    """A call: what happens to its messages, in their order."""
 
     def __init__(self, fault: Callable[[], Fault | None], messages: Iterator[bytes]) -> None:
         self.fault, self.messages = fault, messages
@@ -208,7 +208,7 @@ class _Call:
                 yield message
 
     def _heard(self) -> Iterator[bytes]:
-        """What the client sends until it is done or gone."""
+        """The messages of the client, until it ends the call or goes away."""
         with suppress(grpc.RpcError):
             yield from self.messages
 
@@ -233,7 +233,7 @@ class _Call:
 
 
 class _Ended(Exception):
-    """The call ends with a fault."""
+    """Ends the call with a fault."""
 
     def __init__(self, fault: Fail) -> None:
         super().__init__(fault.words)

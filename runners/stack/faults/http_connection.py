@@ -1,4 +1,4 @@
-"""One client's connection through the fault proxy, and what its rules do to it."""
+"""A client's connection through the fault proxy: carries its requests and injects their faults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True)
 class Upstream:
-    """Where the server is; `tls` says whom to trust where it speaks it."""
+    """Address of the server; `tls` is the context of connections to it, None for plain HTTP."""
 
     host: str
     port: int
@@ -38,15 +38,15 @@ class Upstream:
 
 
 class Broken(Exception):
-    """The connection is to be reset."""
+    """The connection must be reset."""
 
 
 class _Deaf(Broken):
-    """Nobody takes what is sent."""
+    """The receiver takes no more bytes."""
 
 
 class Connection:
-    """A client's connection, and one to the server that lives as long."""
+    """A client's connection, and the connection to the server that belongs to it."""
 
     def __init__(
         self, upstream: Upstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -55,20 +55,20 @@ class Connection:
         self.server: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def carry(self, faults_of: Callable[[Head], list[Fault]]) -> None:
-        """Requests one after another, each with its faults. Raises Broken, OSError,
-        asyncio.IncompleteReadError and BadMessage where it is to be reset."""
+        """Carry requests one after another, each with its faults, until the client is done. Raises
+        Broken, OSError, asyncio.IncompleteReadError or BadMessage where it must be reset."""
         while (head := await read_head(self.reader)) is not None:
             if not await self._exchange(head, faults_of(head)):
                 return
 
     def close(self) -> None:
-        """Both connections."""
+        """Close both connections."""
         self.writer.close()
         if self.server:
             reset(self.server[1])
 
     async def _exchange(self, head: Head, faults: list[Fault]) -> bool:
-        """Whether the connection goes on."""
+        """Carry a request and its answer; True where the connection stays open."""
         if delay := _first_of(faults, Delay):
             await asyncio.sleep(delay.seconds)
         if _first_of(faults, Reset):
@@ -120,14 +120,15 @@ class Connection:
         return lasting
 
     async def _send(self, head: Head, faults: list[Fault], writer: asyncio.StreamWriter) -> None:
-        """The request's body to the server; where that takes no more, its answer says why."""
+        """Send the request's body to the server, until the server takes no more: then its answer
+        says why."""
         cut = _first_of(faults, ResetInRequest)
         pipe = _Pipe(writer, _first_of(faults, Slow), cut.after if cut else None)
         with contextlib.suppress(_Deaf):
             await pipe.carry(self.reader, head.request_length())
 
     async def _answer(self, head: Head, faults: list[Fault], first: Head | None = None) -> bool:
-        """The server's answer to the client; whether the connection goes on."""
+        """Send the server's answer to the client; True where the connection stays open."""
         assert self.server is not None
         reader = self.server[0]
         answer_head = first or await read_head(reader)
@@ -156,7 +157,7 @@ class Connection:
 
 @dataclass
 class _Pipe:
-    """Carries bodies to `writer`, slowly and not to their end where that is asked for."""
+    """Carries bodies to `writer`: slowly with `slow`, and with `until` only so many bytes."""
 
     writer: asyncio.StreamWriter
     slow: Slow | None

@@ -1,4 +1,4 @@
-"""A way to an HTTP server on which anything can go wrong, by rule: the fault proxy.
+"""A proxy before an HTTP server that injects faults by rules.
 
     with FaultProxy("http://127.0.0.1:9200") as proxy:
         rule = proxy.rule("POST", r"/_bulk", Answer(503), first=2, times=3)
@@ -21,41 +21,16 @@ from urllib.parse import urlsplit
 
 from runners.stack.faults.http_connection import Broken, Connection, Upstream, reset
 from runners.stack.faults.http_wire import LIMIT, BadMessage, Head
-from runners.stack.faults.rules import (
-    Answer,
-    Delay,
-    Fault,
-    LoseAnswer,
-    Reset,
-    ResetInAnswer,
-    ResetInRequest,
-    Rewrite,
-    Rule,
-    Slow,
-)
+from runners.stack.faults.rules import Fault, Rule
 from runners.stack.processes import LOOPBACK
-
-__all__ = [
-    "Answer",
-    "Delay",
-    "Fault",
-    "FaultProxy",
-    "LoseAnswer",
-    "Reset",
-    "ResetInAnswer",
-    "ResetInRequest",
-    "Rewrite",
-    "Rule",
-    "Slow",
-]
 
 
 class FaultProxy:
     """A proxy on 127.0.0.1:`port` (0: any) before the server at `upstream`, in a thread of its own.
 
-    `tls` makes it an HTTPS server, `upstream_tls` says whom to trust where the upstream is one.
-    While it is closed its port refuses connections; started again it has the same port and rules.
-    A server that is away looks as it does without the proxy: connections break.
+    With `tls` it is an HTTPS server; `upstream_tls` is the context for an HTTPS upstream. While it
+    is closed its port refuses connections; started again it has the same port and rules. When the
+    upstream is away, connections break, as they do without the proxy.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What can go wrong with an HTTP request, and with which of them it does."""
+"""Faults of HTTP requests, and rules for which requests meet them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runners.stack.faults.http_wire import Head
 
 @dataclass(frozen=True)
 class Answer:
-    """Take the request in and answer it without asking the server."""
+    """Read the request and answer it without the server."""
 
     status: int
     body: bytes = b""
@@ -20,45 +20,45 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reset:
-    """Break the connection before the server hears of the request."""
+    """Break the connection before the request reaches the server."""
 
 
 @dataclass(frozen=True)
 class ResetInRequest:
-    """Break the connection, on both sides, after so many bytes of the request's body."""
+    """Break the connections to client and server after `after` bytes of the request's body."""
 
     after: int
 
 
 @dataclass(frozen=True)
 class ResetInAnswer:
-    """Break the connection after so many bytes of the answer's body."""
+    """Break the connection after `after` bytes of the answer's body."""
 
     after: int
 
 
 @dataclass(frozen=True)
 class LoseAnswer:
-    """Let the server do its work, take its whole answer, and break the connection instead."""
+    """Let the server handle the request, then break the connection instead of giving its answer."""
 
 
 @dataclass(frozen=True)
 class Delay:
-    """Wait before anything else is done; long enough, and it is a server that never answers."""
+    """Wait before anything else is done; a long delay is like a server that never answers."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Slow:
-    """A link that carries so many bytes of bodies a second, each way."""
+    """Carry so many bytes of bodies a second, each way."""
 
     bytes_per_s: int
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """Answer with another body: `change` gets the server's, uncompressed."""
+    """Answer with another body: `change` takes the server's body, uncompressed, and returns it."""
 
     change: Callable[[bytes], bytes]
 
@@ -68,9 +68,10 @@ Fault = Answer | Reset | ResetInRequest | ResetInAnswer | LoseAnswer | Delay | S
 
 @dataclass
 class Rule:
-    """What happens to requests of `method` ("" for any) whose path and query hold `path` (a regular
-    expression): `faults`, from the `first` on, so many `times` (None for ever). Without faults it
-    only counts. `seen` requests matched, `struck` of them met the faults."""
+    """Which requests meet `faults`: those of `method` ("" for any) whose path and query match
+    `path` (a regular expression), from the `first` of them on, `times` times (None: always).
+    Without faults it only counts. `seen` counts the requests that matched, `struck` those that met
+    them."""
 
     method: str
     path: str
@@ -81,7 +82,7 @@ class Rule:
     struck: int = 0
 
     def meets(self, head: Head) -> bool:
-        """Count a request; whether the faults are its."""
+        """Count a request; True where it meets the faults."""
         if self.method not in ("", head.method) or not re.search(self.path, head.target):
             return False
         self.seen += 1

@@ -1,4 +1,4 @@
-"""Fault proxies as a process of the stack, their rules in a YAML file that may change meanwhile:
+"""Fault proxies as a process of the stack; it follows changes of the YAML file of their rules:
 
     - {to: elasticsearch, method: POST, path: /_bulk, answer: {status: 503}, times: 3}
     - {to: s3, method: PUT, path: ^/lake/, lose_answer: true, first: 2, times: 1}
@@ -15,11 +15,11 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from runners.stack.faults.http_proxy import (
+from runners.stack.faults.http_proxy import FaultProxy
+from runners.stack.faults.rules import (
     Answer,
     Delay,
     Fault,
-    FaultProxy,
     LoseAnswer,
     Reset,
     ResetInAnswer,
@@ -32,7 +32,7 @@ LOOK_S = 0.2
 
 
 class BadRules(Exception):
-    """The file of rules is not understood: its place and why."""
+    """The file of rules is not understood: names the file and the reason."""
 
 
 class _InFile(BaseModel):
@@ -40,7 +40,7 @@ class _InFile(BaseModel):
 
 
 class AnswerInFile(_InFile):
-    """As runners.stack.faults.http_proxy.Answer."""
+    """A `rules.Answer` in the file."""
 
     status: int = Field(ge=200, le=599)
     body: str = ""
@@ -48,7 +48,8 @@ class AnswerInFile(_InFile):
 
 
 class RuleInFile(_InFile):
-    """A rule as the file has it; see runners.stack.faults."""
+    """A `rules.Rule` in the file; `to` names the proxy, the fields behind `times` are its
+    faults."""
 
     to: str
     method: str = ""
@@ -64,7 +65,7 @@ class RuleInFile(_InFile):
     bytes_per_s: int | None = Field(None, ge=1)
 
     def rule(self) -> Rule:
-        """The same as a rule of a proxy."""
+        """The rule for a proxy."""
         faults: list[Fault] = []
         if self.answer:
             faults.append(
@@ -83,7 +84,7 @@ class RuleInFile(_InFile):
 
 
 def read_rules(path: Path, names: set[str]) -> dict[str, list[Rule]]:
-    """Rules by the proxy they are for; none without a file. Raises BadRules."""
+    """The rules of each proxy in `names`; none without a file. Raises BadRules."""
     try:
         entries = yaml.safe_load(path.read_text()) or []
         rules = [RuleInFile(**rule) for rule in entries]
@@ -98,7 +99,7 @@ def read_rules(path: Path, names: set[str]) -> dict[str, list[Rule]]:
 
 
 def serve(path: Path, proxies: dict[str, FaultProxy]) -> None:
-    """Run the proxies for ever, following the file of rules."""
+    """Run the proxies for ever, with the rules in the file at `path`, which may change."""
     for name, proxy in proxies.items():
         print(
             f"{name}: {proxy.start().url} before {proxy.upstream.host}:{proxy.upstream.port}",

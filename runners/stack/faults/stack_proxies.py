@@ -12,13 +12,13 @@ from typing import ClassVar
 from runners.stack.processes import LOOPBACK, Process, answers, require_free
 
 BEFORE = ("elasticsearch", "s3")
-"""The servers that get one, in the order of their ports."""
+"""The servers with a proxy, in the order of the proxies' ports."""
 
 
 @dataclass(frozen=True)
 class FaultProxies:
-    """Proxies from `port` on, one a server of BEFORE, to those of them that are in `upstreams`
-    (URLs by name). What goes wrong is said in `rules`, while they run."""
+    """A proxy before each server of BEFORE that is in `upstreams` (name -> URL), on ports from
+    `port` on. The file `rules`, which may change while they run, has their faults."""
 
     folder: Path
     cache: Path
@@ -40,7 +40,7 @@ class FaultProxies:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """URLs of the proxies by the name of the server behind."""
+        """Name of the server behind -> URL of its proxy."""
         present = {name: self.port + number for number, name in enumerate(BEFORE)}
         return {
             name: f"http://{LOOPBACK}:{present[name]}" for name in BEFORE if name in self.upstreams
@@ -48,7 +48,7 @@ class FaultProxies:
 
     @property
     def address(self) -> str:
-        """The proxies and what they stand before."""
+        """Names of servers with the URLs of their proxies."""
         return " ".join(f"{name}={url}" for name, url in self.addresses.items())
 
     @property
@@ -57,7 +57,7 @@ class FaultProxies:
         return self.folder / "rules.yaml"
 
     def fetch(self) -> Path:
-        """It is made of nothing but this package."""
+        """The folder of this package; nothing is fetched."""
         return Path(__file__).parent
 
     def start(self) -> None:
@@ -70,16 +70,16 @@ class FaultProxies:
         self.process.start(command, {"PYTHONPATH": os.pathsep.join([root, *_python_path()])})
 
     def ready(self, timeout_s: float = 60) -> None:
-        """Wait until all of them let clients in."""
+        """Wait until all of them accept connections."""
         ports = [int(url.rpartition(":")[2]) for url in self.addresses.values()]
         self.process.wait(lambda: all(answers(port) for port in ports), timeout_s)
 
     def stop(self) -> None:
-        """End them."""
+        """End the proxies."""
         self.process.stop()
 
     def kill(self) -> None:
-        """Kill -9."""
+        """Kill it (SIGKILL)."""
         self.process.kill()
 
 

@@ -1,4 +1,4 @@
-"""BigQuery: bqemulator 1.4, in an environment of its own; tables lie in a DuckDB file."""
+"""BigQuery: bqemulator 1.4 in an environment of its own; it keeps tables in a DuckDB file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ LAUNCHER = Path(__file__).with_name("bigquery_emulator.py")
 
 @dataclass(frozen=True)
 class BigQuery:
-    """The emulator, its data in `folder`; REST is on `port`, the Storage API on the next one.
+    """The emulator with its data in `folder`; REST is on `port`, the Storage API on the next port.
 
-    It forgets streams made by applications when it ends, not their rows."""
+    When it ends it forgets the write streams of applications, but keeps their rows."""
 
     folder: Path
     cache: Path
@@ -52,7 +52,7 @@ class BigQuery:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings of a sink that writes here (`sinks.bigquery`)."""
+        """Settings `sinks.bigquery` of a sink that writes to it."""
         return {
             "project": PROJECT,
             "api_endpoint": self.address,
@@ -65,7 +65,7 @@ class BigQuery:
         return kept(self.cache, f"bigquery-bqemulator-{VERSION}", _environment)
 
     def start(self) -> None:
-        """Start it, keeping what an earlier start stored; `ready` waits for it."""
+        """Start it, with the data of earlier starts; `ready` waits for it."""
         require_free(self.name, self.port, self.span)
         data = self.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
@@ -90,11 +90,11 @@ class BigQuery:
         self.process.wait(healthy, timeout_s)
 
     def stop(self) -> None:
-        """Shut down in order."""
+        """Shut it down."""
         self.process.stop()
 
     def kill(self) -> None:
-        """Kill -9."""
+        """Kill it (SIGKILL)."""
         self.process.kill()
 
 

@@ -35,18 +35,18 @@ def append_to_struct_columns() -> None:
 
 
 def append_without_copies() -> None:
-    """Each append copied the whole table for time travel, which nobody here asks for."""
+    """Each append copied the whole table for time travel, which is not used here."""
     SnapshotManager.capture = lambda *_, **__: None
 
 
 def serve_many_streams() -> None:
-    """Every open stream held one of a handful of threads, and the next waited for one of them."""
+    """Every open stream held one of a few threads, so that further streams waited for a thread."""
     threads = ThreadPoolExecutor(STREAMS)
     grpc.aio.server = partial(grpc.aio.server, migration_thread_pool=threads)
 
 
 def add_columns() -> None:
-    """A new column was noted, but not made."""
+    """A new column was added to the schema, but not to the table."""
     update = DuckDBCatalogRepository.update_table
 
     def with_new_columns(self, table):
@@ -63,7 +63,7 @@ def add_columns() -> None:
 
 
 def show_queries_of_views() -> None:
-    """Who asked for a view was not told its query."""
+    """The description of a view lacked its query."""
     plain = tables._table_to_rest
 
     def with_query(meta):
@@ -100,7 +100,7 @@ def keep_ids_of_load_jobs() -> None:
 
 
 def put_extension_where_duckdb_looks() -> None:
-    """DuckDB would fetch the extension from the net into the home of whoever runs it."""
+    """DuckDB would fetch the extension from the net into the user's home folder."""
     spec = find_spec("duckdb_extension_spatial")
     version = f"v{duckdb.__version__}"
     source = Path(spec.submodule_search_locations[0]) / "extensions" / version

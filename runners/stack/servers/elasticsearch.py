@@ -1,4 +1,4 @@
-"""Elasticsearch 9.3: one node on loopback, with users, API keys and TLS where asked for."""
+"""Elasticsearch 9.3: one node on loopback, optionally with users, API keys and TLS."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ JAVA_OPTIONS = """\
 -Dorg.apache.lucene.store.MMapDirectory.sharedArenaMaxPermits=1
 """
 AS_NOBODY = ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
-"""Elasticsearch refuses root, so a root of ours is nobody within a user namespace."""
+"""Elasticsearch refuses root, so root starts it as nobody in a user namespace."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Tls:
 
 @dataclass(frozen=True)
 class Elasticsearch:
-    """A node whose data lie in `folder`; it uses `port` and the next one. `secured` it has a
-    superuser `odograph` with a password file, and API keys; `tls` implies it. `settings` are any of
-    Elasticsearch's, `java_options` any of Java's."""
+    """A node with its data in `folder`; it uses `port` and the next port. With `secured`, which
+    `tls` implies, it has API keys and the superuser `odograph` with a password file. `settings` are
+    further settings of Elasticsearch, `java_options` further options of Java."""
 
     folder: Path
     cache: Path
@@ -65,7 +65,7 @@ class Elasticsearch:
 
     @property
     def process(self) -> Process:
-        """The process that starts and watches the server's."""
+        """The process that starts and watches the process of the server."""
         return Process(self.name, self.folder)
 
     @property
@@ -85,7 +85,7 @@ class Elasticsearch:
 
     @property
     def has_users(self) -> bool:
-        """Whether it lets nobody in without a name."""
+        """Whether requests need a user."""
         return self.secured or self.tls is not None
 
     def fetch(self) -> Path:
@@ -93,7 +93,7 @@ class Elasticsearch:
         return elasticsearch_parts.fetch(self.cache)
 
     def start(self) -> None:
-        """Start it, keeping what an earlier start stored; `ready` waits for it."""
+        """Start it, with the data of earlier starts; `ready` waits for it."""
         require_free(self.name, self.port, self.span)
         home = self.fetch()
         self._write_settings(home)
@@ -107,7 +107,7 @@ class Elasticsearch:
         self.process.start([*command, str(home / "bin" / "elasticsearch")], env)
 
     def ready(self, timeout_s: float = 180) -> None:
-        """Wait until all that it stores can be read and written."""
+        """Wait until all its indices can be read and written."""
 
         def healthy() -> bool:
             try:
@@ -119,7 +119,8 @@ class Elasticsearch:
         self.process.wait(healthy, timeout_s)
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        """What it answers, as its superuser. Raises urllib.error.HTTPError, OSError."""
+        """The body of its answer to a request of its superuser. Raises urllib.error.HTTPError,
+        OSError."""
         request = urllib.request.Request(f"{self.address}{path}", body, method=method)
         request.add_header("Content-Type", "application/json")
         if self.has_users:
@@ -131,11 +132,11 @@ class Elasticsearch:
             return bytes(answer.read())
 
     def stop(self) -> None:
-        """Shut down in order."""
+        """Shut it down."""
         self.process.stop()
 
     def kill(self) -> None:
-        """Kill -9, the server's own process too."""
+        """Kill both processes (SIGKILL)."""
         self.process.kill()
         self.process.stop()
 

@@ -1,9 +1,10 @@
-"""What an Elasticsearch of the stack is made of: the distribution that Maven carries, made to run
-on our Java runtime, and a small plugin with the parts it lacks that our tests need.
+"""Builds Elasticsearch for the stack: the distribution from Maven, adapted to the Java runtime of
+the stack, and a small plugin with parts that it lacks and tests need.
 
-The distribution names two tools of a whole JDK, jlink and the debugger, that its entitlement rules
-forbid to plugins. A runtime has neither, and Java allows nobody else to bear their modules' names:
-so the entitlement library is told other names, and modules of those names are put beside it.
+The entitlement rules of the distribution name two tools of a full JDK, jlink and the debugger,
+which plugins must not use. The runtime has neither, and Java lets no other module have their
+modules' names. So the entitlement library is changed to other names, and modules with those names
+are put beside it.
 """
 
 from __future__ import annotations

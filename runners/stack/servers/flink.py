@@ -20,15 +20,15 @@ from runners.flink.environment import FIND_HOME, JAVA_OPTIONS, flink_python
 from runners.stack.processes import LOOPBACK, Process, require_free
 
 DIRECT_MB = 64
-"""Direct memory a slot, for what the JVM and the Python workers say to each other."""
+"""Direct memory for each slot, for data between the JVM and the Python workers."""
 
 
 @dataclass(frozen=True)
 class Flink:
-    """A cluster whose data lie in `folder`; it uses `port` (REST) and the next two.
+    """A cluster with its data in `folder`; it uses `port` (REST) and the next two ports.
 
     `task_managers` have `slots` slots and `memory` (process memory, such as 4096m) each; `options`
-    are any Flink settings and win over those made here; `env` goes to all processes.
+    are further settings of Flink, which override those of `settings`; `env` goes to all processes.
     """
 
     folder: Path
@@ -65,12 +65,12 @@ class Flink:
 
     @property
     def checkpoints(self) -> str:
-        """Where jobs keep their checkpoints unless they say otherwise."""
+        """URI of the folder of checkpoints, for jobs that set no other."""
         return (self.folder / "checkpoints").as_uri()
 
     @property
     def savepoints(self) -> str:
-        """Where jobs keep their savepoints unless they say otherwise."""
+        """URI of the folder of savepoints, for jobs that set no other."""
         return (self.folder / "savepoints").as_uri()
 
     def fetch(self) -> Path:
@@ -89,11 +89,11 @@ class Flink:
                 self.start_task_manager(number)
 
     def start_job_manager(self) -> None:
-        """Start the JobManager alone, as after its loss; it knows nothing of earlier jobs."""
+        """Start the JobManager only, as after its loss; it does not know earlier jobs."""
         self._start("jobmanager.sh", self.job_manager)
 
     def start_task_manager(self, number: int = 1) -> None:
-        """Start one TaskManager alone, as after its loss or in addition."""
+        """Start a TaskManager, as after its loss or in addition to the others."""
         self._start("taskmanager.sh", self.task_manager(number))
 
     def ready(self, timeout_s: float = 90) -> None:
@@ -119,14 +119,14 @@ class Flink:
             return {}
 
     def stop(self) -> None:
-        """End TaskManagers, then the JobManager, then whatever Python workers are left."""
+        """End the TaskManagers and the JobManager, with all their Python workers."""
         started = sorted(self.folder.glob("taskmanager-*"))
         for folder in started:
             Process(folder.name, folder).stop()
         self.job_manager.stop()
 
     def kill(self) -> None:
-        """Kill -9 all processes."""
+        """Kill all processes (SIGKILL)."""
         for process in self.processes:
             process.kill()
 
@@ -143,7 +143,7 @@ class Flink:
         }
 
     def write_settings(self) -> None:
-        """Write conf/, which also the `flink` client reads."""
+        """Write the folder conf/, which the `flink` client reads too."""
         conf = self.folder / "conf"
         conf.mkdir(parents=True, exist_ok=True)
         (self.folder / "client").mkdir(exist_ok=True)
@@ -189,7 +189,8 @@ class Flink:
 
     @property
     def metaspace_mb(self) -> int:
-        """Every job brings classes of its own: MiB for as many jobs as there are slots."""
+        """MiB of metaspace for as many jobs as there are slots: every job loads classes of its
+        own."""
         return max(256, 128 * self.slots - 256)
 
     def _start(self, script: str, process: Process) -> None:

@@ -43,8 +43,8 @@ log.retention.hours=48
 
 @dataclass(frozen=True)
 class Kafka(OneProcess):
-    """A Kafka node whose data lie in `folder`; it uses `port` and the next one, and
-    `java_options` beside those made here."""
+    """A Kafka node with its data in `folder`; it uses `port` and the next port. `java_options` are
+    further options of Java."""
 
     port: int = 9092
     heap_mb: int = 512
@@ -68,7 +68,7 @@ class Kafka(OneProcess):
         )
 
     def start(self) -> None:
-        """Start it, keeping what an earlier start stored; `ready` waits for it."""
+        """Start it, with the data of earlier starts; `ready` waits for it."""
         require_free(self.name, self.port, self.span)
         settings = self._write_settings()
         if not (self.folder / "data" / "meta.properties").exists():

@@ -1,4 +1,4 @@
-"""What the servers of the stack that are one process have in common."""
+"""Common parts of the servers that consist of one process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runners.stack.processes import Process
 
 @dataclass(frozen=True)
 class OneProcess:
-    """A server whose data, log and pid file lie in `folder`; what it is made of is in `cache`."""
+    """A server with its data, log and pid file in `folder`, and its program in `cache`."""
 
     folder: Path
     cache: Path
@@ -31,11 +31,11 @@ class OneProcess:
         return [self.process]
 
     def stop(self) -> None:
-        """Shut down in order."""
+        """Shut it down."""
         self.process.stop()
 
     def kill(self) -> None:
-        """Kill -9."""
+        """Kill it (SIGKILL)."""
         self.process.kill()
 
 

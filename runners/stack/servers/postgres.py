@@ -26,7 +26,7 @@ DATABASE, USER = "fleet", "odograph"
 
 @dataclass(frozen=True)
 class Postgres(OneProcess):
-    """A database server whose data lie in `folder`; it uses `port`."""
+    """A database server with its data in `folder`; it uses `port`."""
 
     port: int = 5432
 
@@ -49,7 +49,7 @@ class Postgres(OneProcess):
         return f"{self.address} password={self.password_file.read_text().strip()}"
 
     def fetch(self) -> Path:
-        """Folder of Debian's programs; where they are missing and we may, apt installs them."""
+        """Folder of Debian's programs; where they are missing, apt installs them for root."""
         if not (PROGRAMS / "postgres").exists():
             apt = shutil.which("apt-get")
             if apt is None or os.getuid() != 0:
@@ -65,7 +65,7 @@ class Postgres(OneProcess):
         return PROGRAMS
 
     def start(self) -> None:
-        """Start it, keeping what an earlier start stored; `ready` waits for it."""
+        """Start it, with the data of earlier starts; `ready` waits for it."""
         require_free(self.name, self.port, self.span)
         programs = self.fetch()
         data = self.folder / "data"
@@ -84,8 +84,8 @@ class Postgres(OneProcess):
         self.process.start(command, {"LC_ALL": "C.UTF-8"}, cwd=Path("/"))
 
     def ready(self, timeout_s: float = 60) -> None:
-        """Wait until it lets us in; make the database when it is missing."""
-        self.process.wait(self._lets_in, timeout_s)
+        """Wait until it accepts connections; create the database when it is missing."""
+        self.process.wait(self._accepts_connections, timeout_s)
         admin = self.conninfo.replace(f"dbname={DATABASE}", "dbname=postgres")
         with psycopg.connect(admin, autocommit=True) as connection:
             known = "select 1 from pg_database where datname = %s"
@@ -97,11 +97,11 @@ class Postgres(OneProcess):
         self.process.stop(signal.SIGINT)
 
     def kill(self) -> None:
-        """Kill -9, its helper processes too, so that it can start again."""
+        """Kill it and its helper processes (SIGKILL), so that it can start again."""
         self.process.kill()
         self.process.stop()
 
-    def _lets_in(self) -> bool:
+    def _accepts_connections(self) -> bool:
         admin = self.conninfo.replace(f"dbname={DATABASE}", "dbname=postgres")
         try:
             psycopg.connect(admin, connect_timeout=2).close()
@@ -116,22 +116,23 @@ class Postgres(OneProcess):
         password.unlink(missing_ok=True)
         password.touch(mode=0o600)
         password.write_text(secrets.token_urlsafe(24) + "\n")
-        handed = data.parent / "password.initdb"
-        shutil.copy(password, handed)
+        password_copy = data.parent / "password.initdb"
+        shutil.copy(password, password_copy)
         try:
             if os.getuid() == 0:
-                for path in (data, handed):
+                for path in (data, password_copy):
                     shutil.chown(path, SERVICE_USER, SERVICE_USER)
             command = [*self._as_user(), str(programs / "initdb"), "-D", str(data), "-U", USER]
-            command += [f"--pwfile={handed}", "-A", "scram-sha-256", "-E", "UTF8"]
+            command += [f"--pwfile={password_copy}", "-A", "scram-sha-256", "-E", "UTF8"]
             command += ["--locale=C.UTF-8", "--no-sync"]
             run(command, f"postgres: its data could not be made in {data}")
         finally:
-            handed.unlink()
+            password_copy.unlink()
 
     def _as_user(self) -> list[str]:
-        """Postgres refuses root. Its user may not be let into our folder's parents, so it keeps
-        the one right to pass through folders."""
+        """The command that runs another as Postgres' own user, for Postgres refuses root. That user
+        may lack rights to the parents of `folder`, so it keeps the right to pass through
+        folders."""
         if os.getuid() != 0:
             return []
         user = pwd.getpwnam(SERVICE_USER)

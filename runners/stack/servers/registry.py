@@ -17,7 +17,7 @@ API = "/apis/ccompat/v7"
 
 @dataclass(frozen=True)
 class Registry(OneProcess):
-    """A schema registry whose data lie in `folder`; it uses `port` and the next one."""
+    """A schema registry with its data in `folder`; it uses `port` and the next port."""
 
     port: int = 8085
     heap_mb: int = 256
@@ -41,7 +41,7 @@ class Registry(OneProcess):
         )
 
     def start(self) -> None:
-        """Start it, keeping what an earlier start stored; `ready` waits for it."""
+        """Start it, with the data of earlier starts; `ready` waits for it."""
         require_free(self.name, self.port, self.span)
         settings = {
             "quarkus.http.host": LOOPBACK,

@@ -26,7 +26,7 @@ region = {region}
 
 @dataclass(frozen=True)
 class S3(OneProcess):
-    """An S3 server whose data lie in `folder`; it uses `port`."""
+    """An S3 server with its data in `folder`; it uses `port`."""
 
     port: int = 7070
 
@@ -60,7 +60,7 @@ class S3(OneProcess):
         return kept(self.cache, name, lambda folder: go_program(folder, PINS / "s3", PACKAGE))
 
     def start(self) -> None:
-        """Start it, keeping what an earlier start stored; `ready` waits for it."""
+        """Start it, with the data of earlier starts; `ready` waits for it."""
         require_free(self.name, self.port, self.span)
         for name in ("data", "attributes"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class S3(OneProcess):
             key, secret = secrets.token_hex(8), secrets.token_hex(16)
             text = CREDENTIALS.format(key=key, secret=secret, region=REGION)
             self.credentials_file.write_text(text)
-        allowed = self.environment
+        credentials = self.environment
         command = [str(self.fetch() / "versitygw"), "--port", f"{LOOPBACK}:{self.port}"]
         command += ["--region", REGION, "--health", "/healthz", "--quiet"]
         command += [
@@ -78,20 +78,20 @@ class S3(OneProcess):
             str(self.folder / "attributes"),
             str(self.folder / "data"),
         ]
-        root = {"ROOT_ACCESS_KEY": allowed["AWS_ACCESS_KEY_ID"]}
-        root |= {"ROOT_SECRET_KEY": allowed["AWS_SECRET_ACCESS_KEY"]}
+        root = {"ROOT_ACCESS_KEY": credentials["AWS_ACCESS_KEY_ID"]}
+        root |= {"ROOT_SECRET_KEY": credentials["AWS_SECRET_ACCESS_KEY"]}
         self.process.start(command, root)
 
     def ready(self, timeout_s: float = 60) -> None:
-        """Wait until it says that it is healthy."""
+        """Wait until it reports that it is healthy."""
         self.process.wait(lambda: serves(f"{self.address}/healthz"), timeout_s)
 
     def make_bucket(self, name: str) -> None:
-        """Make a bucket; nothing happens to one that exists."""
-        allowed = self.environment
+        """Create a bucket; nothing happens where it exists."""
+        credentials = self.environment
         store = pyarrow.fs.S3FileSystem(
-            access_key=allowed["AWS_ACCESS_KEY_ID"],
-            secret_key=allowed["AWS_SECRET_ACCESS_KEY"],
+            access_key=credentials["AWS_ACCESS_KEY_ID"],
+            secret_key=credentials["AWS_SECRET_ACCESS_KEY"],
             region=REGION,
             endpoint_override=self.address.removeprefix("http://"),
             scheme="http",

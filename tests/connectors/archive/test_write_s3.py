@@ -12,7 +12,8 @@ from connectors.errors import DependencyFailed
 from connectors.storage import s3 as bucket
 from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
-from runners.stack.faults.http_proxy import Answer, FaultProxy, LoseAnswer, Reset, ResetInAnswer
+from runners.stack.faults.http_proxy import FaultProxy
+from runners.stack.faults.rules import Answer, LoseAnswer, Reset, ResetInAnswer
 from tests.support.archives import TOPIC, Log, archived, batch, known, object_names, record, writer
 
 pytestmark = pytest.mark.servers

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from connectors.errors import DependencyFailed
-from connectors.storage.folder import VersionConflict, folder
+from connectors.storage.folder import folder
+from connectors.storage.s3 import VersionConflict
 from connectors.storage.settings import S3Settings
 from tests.repository.files import ROOT
 

@@ -9,11 +9,12 @@ from pyarrow import fs
 
 from connectors.errors import DependencyFailed
 from connectors.storage import s3 as bucket
-from connectors.storage.folder import VersionConflict, folder
+from connectors.storage.folder import folder
+from connectors.storage.s3 import VersionConflict
 from connectors.storage.settings import S3Settings
-from runners.stack.faults.http_proxy import (
+from runners.stack.faults.http_proxy import FaultProxy
+from runners.stack.faults.rules import (
     Answer,
-    FaultProxy,
     LoseAnswer,
     Reset,
     ResetInAnswer,

@@ -10,7 +10,8 @@ from connectors.sinks.bigquery.settings import BigQuerySettings
 from connectors.sinks.bigquery.sink import BigQuerySink
 from connectors.sinks.tables import TELEMETRY
 from runners.cli.bigquery import _days
-from runners.stack.faults.http_proxy import Answer, FaultProxy
+from runners.stack.faults.http_proxy import FaultProxy
+from runners.stack.faults.rules import Answer
 from runners.stack.servers.bigquery import PROJECT
 from tests.connectors.sinks.bigquery.rows import many
 from tests.support.command import odograph

@@ -11,7 +11,7 @@ import pytest
 from connectors.errors import BadSettings, DependencyFailed
 from connectors.sinks.elasticsearch.client import Connection
 from connectors.sinks.elasticsearch.sink import ElasticsearchSink
-from runners.stack.faults.http_proxy import (
+from runners.stack.faults.rules import (
     Answer,
     Delay,
     LoseAnswer,

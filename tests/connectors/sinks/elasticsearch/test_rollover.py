@@ -11,7 +11,7 @@ import connectors.sinks.elasticsearch.rollover as rollover
 from connectors.errors import DependencyFailed
 from connectors.sinks.elasticsearch.templates import REFRESHED_EVERY_S
 from connectors.sinks.tables import MINUTES
-from runners.stack.faults.http_proxy import Answer, Rewrite
+from runners.stack.faults.rules import Answer, Rewrite
 from tests.connectors.sinks.elasticsearch.histories import any_history, known
 from tests.connectors.sinks.elasticsearch.rows import (
     GPS,

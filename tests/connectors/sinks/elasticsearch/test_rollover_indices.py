@@ -11,7 +11,7 @@ from connectors.sinks.elasticsearch.client import connect
 from connectors.sinks.elasticsearch.prune import delete, old
 from connectors.sinks.elasticsearch.templates import template
 from connectors.sinks.tables import MINUTES, TABLES
-from runners.stack.faults.http_proxy import Answer, Rewrite
+from runners.stack.faults.rules import Answer, Rewrite
 from tests.connectors.sinks.elasticsearch.rows import GPS, LOG, oracle, row, some, table_of
 
 pytestmark = pytest.mark.servers

@@ -9,7 +9,7 @@ from connectors.errors import BadSettings, DependencyFailed
 from connectors.sinks.elasticsearch.client import connect
 from connectors.sinks.elasticsearch.templates import has_lifecycles, mapping, template
 from connectors.sinks.tables import TABLES, TELEMETRY
-from runners.stack.faults.http_proxy import Answer
+from runners.stack.faults.rules import Answer
 from tests.connectors.sinks.elasticsearch.rows import GPS, LOG, row, table_of
 
 pytestmark = pytest.mark.servers

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from connectors.errors import DependencyFailed
-from runners.stack.faults.http_proxy import Answer, LoseAnswer, Rewrite
+from runners.stack.faults.rules import Answer, LoseAnswer, Rewrite
 from tests.connectors.sinks.elasticsearch.rows import GPS, LOG, at, oracle, row, some, table_of
 
 pytestmark = pytest.mark.servers

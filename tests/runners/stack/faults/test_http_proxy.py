@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from runners.stack.faults.http_proxy import (
+from runners.stack.faults.http_proxy import FaultProxy
+from runners.stack.faults.rules import (
     Answer,
     Delay,
-    FaultProxy,
     LoseAnswer,
     Reset,
     ResetInAnswer,

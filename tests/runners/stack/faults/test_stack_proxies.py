@@ -9,7 +9,7 @@ import requests
 
 from runners.artefacts.fetch import default_cache
 from runners.stack.catalogue import Choice, build
-from runners.stack.faults.http_proxy import Answer, Delay, LoseAnswer, ResetInAnswer, Slow
+from runners.stack.faults.rules import Answer, Delay, LoseAnswer, ResetInAnswer, Slow
 from runners.stack.faults.server import BadRules, read_rules
 from runners.stack.faults.stack_proxies import BEFORE, FaultProxies
 from runners.stack.processes import free_port
