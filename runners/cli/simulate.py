@@ -22,8 +22,8 @@ from runners.config import Config, load_config
 from runners.progress import bar
 
 if TYPE_CHECKING:
-    from runners.simulation import Summary
     from runners.simulation.kafka import Fed, Feeder, Progress, Record
+    from runners.simulation.simulator import Summary
 
     Convert = Callable[[Iterable[Record]], Iterable[Record]]
 
@@ -125,7 +125,7 @@ def simulate(
     wanted = _misbehaviours(misbehave)
 
     def play(**more: Any) -> Summary:
-        from runners.simulation import simulate as run
+        from runners.simulation.simulator import simulate as run
 
         return run(out, vehicles, hours, seed, wanted, first, partitions, **more)
 
@@ -159,7 +159,7 @@ def _check(out: Path | None, feeding: bool, only_for_kafka: dict[str, Any]) -> N
 
 
 def _misbehaviours(text: str) -> frozenset[str]:
-    from runners.simulation import MISBEHAVIOURS
+    from runners.simulation.misbehaviours import MISBEHAVIOURS
 
     chosen = frozenset(filter(None, (name.strip().upper() for name in text.split(","))))
     if "ALL" in chosen:

@@ -16,7 +16,7 @@ from connectors.storage.folder import Folder, folder
 from connectors.storage.settings import S3Settings
 from runners.config import load_config
 from runners.flink.rest import Cluster
-from runners.simulation import simulate
+from runners.simulation.simulator import simulate
 from tests.cluster.fleet import kill_workers, until
 from tests.support.command import odograph
 from tests.support.lakes import COMMAND, backfill, differences, files

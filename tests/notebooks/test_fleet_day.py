@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from notebooks.render import FLEET_DAY, execute, figures, main, page
-from runners.simulation import simulate
+from runners.simulation.simulator import simulate
 from tests.support.lakes import backfill
 
 pytestmark = pytest.mark.days

@@ -2,7 +2,7 @@ from datetime import datetime
 
 import pytest
 
-from runners.simulation import simulate
+from runners.simulation.simulator import simulate
 from tests.support.lakes import backfill
 
 

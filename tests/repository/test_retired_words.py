@@ -29,7 +29,7 @@ MODULES = {
     """,
     "docs": """
         alerts archive backfill-on-flink bigquery cluster elasticsearch from-kafka-connect lake
-        metrics permissions set-aside sinks state
+        metrics permissions set-aside state
     """,
     "pipelines": """
         aggregate archive_job backfill_days backfill_flink backfill_stores batches blocks convert

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.backfill.ledger import COUNTED, balances
-from runners.simulation import simulate
+from runners.simulation.simulator import simulate
 from tests.simulated_day.compare import differences
 from tests.support.lakes import backfill
 

@@ -19,8 +19,6 @@ from runners.simulation.misbehaviours.objects import ObjectHabits
 from runners.simulation.misbehaviours.roles import Role, Run
 from runners.simulation.uploads import Upload
 
-__all__ = ["MISBEHAVIOURS", "Misbehaviours", "Spoiled", "chosen"]
-
 MISBEHAVIOURS = {
     "M01": "sent again, and samples twice in one upload",
     "M02": "same id, different body",

@@ -19,8 +19,8 @@ from pipelines.backfill.ledger import balances
 from pipelines.backfill.spec import BackfillSpec
 from runners.backfill import request
 from runners.backfill.beam import run_backfill
-from runners.simulation import simulate
 from runners.simulation.kafka import as_sent, feed
+from runners.simulation.simulator import simulate
 from schemas import MESSAGE_TYPES
 from tests.support.archives import archived, known, writer
 from tests.support.kafka import new_topic, send, settings_of, transaction

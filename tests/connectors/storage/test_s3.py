@@ -15,7 +15,7 @@ import pytest
 from connectors.errors import DependencyFailed
 from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
-from runners.simulation import simulate
+from runners.simulation.simulator import simulate
 from tests.support import s3
 from tests.support.lakes import COMMAND, ROOT, backfill, differences, rows
 

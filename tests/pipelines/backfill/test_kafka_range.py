@@ -21,9 +21,9 @@ from pipelines.backfill.spec import BackfillSpec
 from runners.backfill import request
 from runners.backfill.beam import run_backfill
 from runners.config import Config
-from runners.simulation import simulate
 from runners.simulation.kafka import as_sent, feed
 from runners.simulation.message_formats import AvroWriter
+from runners.simulation.simulator import simulate
 from schemas import MESSAGE_TYPES, load
 from tests.support.lakes import command, differences, run, spec_of
 from tests.support.topics import delete_before, fresh, gone, records

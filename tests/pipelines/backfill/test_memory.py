@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from runners.simulation import simulate
+from runners.simulation.simulator import simulate
 from tests.support.lakes import ROOT
 
 pytestmark = pytest.mark.days

@@ -9,7 +9,7 @@ import pytest
 
 from runners.cli.lake import settled
 from runners.config import Config
-from runners.simulation import simulate
+from runners.simulation.simulator import simulate
 from tests.support.command import odograph
 from tests.support.lakes import backfill, rows
 

@@ -12,7 +12,7 @@ import pytest
 
 from runners.backfill import beam as backfill_module
 from runners.cli import main as command_module
-from runners.simulation import simulate
+from runners.simulation.simulator import simulate
 from tests.repository.files import ROOT
 
 pytestmark = pytest.mark.servers

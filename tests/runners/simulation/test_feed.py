@@ -14,10 +14,10 @@ import pytest
 
 from connectors.errors import DependencyFailed
 from connectors.kafka.settings import KafkaSettings
-from runners.simulation import simulate
 from runners.simulation.kafka import Feeder, Pace, Record, as_sent, feed
 from runners.simulation.load_loop import Loop
 from runners.simulation.message_formats import AvroWriter
+from runners.simulation.simulator import simulate
 from schemas import MESSAGE_TYPES, load
 from tests.repository.files import ROOT
 from tests.support.topics import fresh, gone, records

@@ -13,7 +13,8 @@ from itertools import pairwise
 
 import pytest
 
-from runners.simulation import MISBEHAVIOURS, simulate
+from runners.simulation.misbehaviours import MISBEHAVIOURS
+from runners.simulation.simulator import simulate
 from tests.repository.files import ROOT
 
 COUNTED = ("good", "dead", "duplicate", "late", "filtered")
@@ -59,7 +60,7 @@ def spoiled(tmp_path_factory):
 
 def test_same_arguments_write_the_same_bytes_whatever_the_hash_seed(tmp_path):
     program = (
-        "import pathlib, sys; from runners.simulation import simulate; "
+        "import pathlib, sys; from runners.simulation.simulator import simulate; "
         "simulate(pathlib.Path(sys.argv[1]), 8, 1.0, 3, frozenset({'all'}))"
     )
     for number in ("1", "2"):

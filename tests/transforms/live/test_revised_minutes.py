@@ -12,8 +12,8 @@ import pytest
 
 from connectors.operations_db.bindings_file import load_bindings
 from connectors.storage.settings import S3Settings
-from runners.simulation import simulate
 from runners.simulation.misbehaviours import MISBEHAVIOURS
+from runners.simulation.simulator import simulate
 from tests.support.stream_model import Stream
 from tests.support.uploads import ALWAYS, HOUR, MINUTE, NOON, bindings_of, log
 from transforms.decode.decoder import Decoder

@@ -13,8 +13,8 @@ import pytest
 from connectors.operations_db.bindings_file import load_bindings
 from connectors.sinks.tables import TELEMETRY
 from connectors.storage.settings import S3Settings
-from runners.simulation import simulate
 from runners.simulation.misbehaviours import MISBEHAVIOURS
+from runners.simulation.simulator import simulate
 from tests.support.row_model import RowStream, Store
 from tests.support.uploads import ALWAYS, HOUR, MINUTE, NOON, SECOND, at, bindings_of, fix, gps, log
 from tests.transforms.live.test_revised_minutes import raw_batch, records

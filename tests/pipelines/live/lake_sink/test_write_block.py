@@ -15,8 +15,8 @@ from connectors.storage import folder
 from connectors.storage.settings import S3Settings
 from pipelines.backfill.spec import BackfillSpec
 from pipelines.live.lake_sink.write_block import Core
-from runners.simulation import simulate
 from runners.simulation.kafka import as_sent
+from runners.simulation.simulator import simulate
 from tests.support.lake_model import LiveLake
 from tests.support.lakes import backfill, differences
 from transforms.decode.decoder import Decoder
