@@ -86,8 +86,8 @@ def ours(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
     )
     job = submit(plan, bench.cluster, None)
     try:
-        told = _on_flink(bench, kind, job)
-        return replace(told, hot=hot(bench.cluster, job)) if parallelism == 1 else told
+        result = _on_flink(bench, kind, job)
+        return replace(result, hot=hot(bench.cluster, job)) if parallelism == 1 else result
     finally:
         end(bench.cluster, job)
 
@@ -129,7 +129,7 @@ def _sql(
 def rows(bench: Bench, kind: Kind, work: str, parallelism: int) -> Pace:
     """PyFlink, a row at a time."""
     tables, _ = sql.statements(kind, bench.config, ("aggregate",))
-    plan = _told(bench, kind, work) | {
+    plan = _plan(bench, kind, work) | {
         "how": "rows",
         "out": f"rows-vehicle-{kind.message_type}",
         "tables": [table for table in tables if table.startswith("CREATE TABLE minutes")],
@@ -145,9 +145,9 @@ def quix(bench: Bench, kind: Kind, work: str, processes: int) -> Pace:
     if bench.quix is None:
         raise DependencyFailed("no Python with Quix Streams: name it with --quix-python")
     group = f"bench-quix-{time.time_ns()}"
-    plan = _told(bench, kind, work) | {"out": f"quix-{work}-{kind.message_type}", "group": group}
+    plan = _plan(bench, kind, work) | {"out": f"quix-{work}-{kind.message_type}", "group": group}
     with tempfile.TemporaryDirectory(prefix="odograph-bench-") as folder, ExitStack() as running:
-        place = Path(folder) / "told.json"
+        place = Path(folder) / "plan.json"
         place.write_text(json.dumps(plan))
         logs = [Path(folder) / f"{number}.log" for number in range(processes)]
         for number, log in enumerate(logs):
@@ -201,7 +201,7 @@ def _last(log: Path) -> tuple[float, float, float]:
     return 0.0, 0.0, 0.0
 
 
-def _told(bench: Bench, kind: Kind, work: str) -> dict[str, Any]:
+def _plan(bench: Bench, kind: Kind, work: str) -> dict[str, Any]:
     topic = f"vehicle-{kind.message_type}"
     return {
         "brokers": bench.config.kafka.bootstrap,
@@ -233,7 +233,7 @@ def _options(bench: Bench, name: str, parallelism: int) -> dict[str, str]:
 @contextmanager
 def _submitted(bench: Bench, plan: dict[str, Any]) -> Iterator[str]:
     with client(bench.config.flink.url) as flink:
-        place = flink.folder / "told.json"
+        place = flink.folder / "plan.json"
         place.write_text(json.dumps(plan))
         parallelism = plan["options"]["parallelism.default"]
         command = flink.command(

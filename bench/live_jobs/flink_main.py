@@ -29,49 +29,49 @@ FROM TABLE(TUMBLE(TABLE partials, DESCRIPTOR(event_time), INTERVAL '1' MINUTE))
 GROUP BY vehicle_id, window_start, window_end"""
 
 
-def environment(told: dict[str, Any]) -> StreamExecutionEnvironment:
-    """With the options told."""
+def environment(plan: dict[str, Any]) -> StreamExecutionEnvironment:
+    """The Flink environment with the options of the plan."""
     configuration = Configuration()
-    for name, value in told["options"].items():
+    for name, value in plan["options"].items():
         configuration.set_string(name, value)
     return StreamExecutionEnvironment.get_execution_environment(configuration)
 
 
-def run_sql(told: dict[str, Any]) -> None:
+def run_sql(plan: dict[str, Any]) -> None:
     """Tables, then all inserts as one job."""
-    tables = StreamTableEnvironment.create(environment(told))
-    for statement in told["tables"]:
+    tables = StreamTableEnvironment.create(environment(plan))
+    for statement in plan["tables"]:
         tables.execute_sql(statement)
     inserts = tables.create_statement_set()
-    for statement in told["inserts"]:
+    for statement in plan["inserts"]:
         inserts.add_insert_sql(statement)
     inserts.execute()
 
 
-def run_rows(told: dict[str, Any]) -> None:
+def run_rows(plan: dict[str, Any]) -> None:
     """Decode, look up and encode one upload at a time in Python."""
-    stream = environment(told)
+    stream = environment(plan)
     source = (
         KafkaSource.builder()
-        .set_bootstrap_servers(told["brokers"])
-        .set_topics(told["topic"])
+        .set_bootstrap_servers(plan["brokers"])
+        .set_topics(plan["topic"])
         .set_group_id("bench-rows")
         .set_starting_offsets(KafkaOffsetsInitializer.earliest())
         .set_value_only_deserializer(ByteArraySchema())
         .build()
     )
     uploads = stream.from_source(source, WatermarkStrategy.no_watermarks(), "device")
-    if told["work"] == "convert":
-        done = uploads.map(rows.Convert(told), Types.PRIMITIVE_ARRAY(Types.BYTE()))
-        done.sink_to(sink(told))
+    if plan["work"] == "convert":
+        done = uploads.map(rows.Convert(plan), Types.PRIMITIVE_ARRAY(Types.BYTE()))
+        done.sink_to(sink(plan))
         stream.execute("rows-convert")
         return
-    partials = uploads.flat_map(rows.Partials(told), PARTIAL)
-    to_minutes(stream, partials, told)
+    partials = uploads.flat_map(rows.Partials(plan), PARTIAL)
+    to_minutes(stream, partials, plan)
 
 
 def to_minutes(
-    stream: StreamExecutionEnvironment, partials: DataStream, told: dict[str, Any]
+    stream: StreamExecutionEnvironment, partials: DataStream, plan: dict[str, Any]
 ) -> None:
     """Windows of a minute, in the JVM. The watermark waits ten minutes: declared behind a Python
     function it mixes partitions, and a narrow one would drop windows."""
@@ -85,29 +85,29 @@ def to_minutes(
     )
     form = form.watermark("event_time", "event_time - INTERVAL '10' MINUTE")
     tables.create_temporary_view("partials", tables.from_data_stream(partials, form.build()))
-    for statement in told["tables"]:
+    for statement in plan["tables"]:
         tables.execute_sql(statement)
     inserts = tables.create_statement_set()
     inserts.add_insert_sql(MINUTES)
     inserts.execute()
 
 
-def sink(told: dict[str, Any]) -> KafkaSink:
+def sink(plan: dict[str, Any]) -> KafkaSink:
     """Exactly once, without keys."""
     form = (
         KafkaRecordSerializationSchema.builder()
-        .set_topic(told["out"])
+        .set_topic(plan["out"])
         .set_value_serialization_schema(ByteArraySchema())
         .build()
     )
     made = (
         KafkaSink.builder()
-        .set_bootstrap_servers(told["brokers"])
+        .set_bootstrap_servers(plan["brokers"])
         .set_record_serializer(form)
         .set_delivery_guarantee(DeliveryGuarantee.EXACTLY_ONCE)
         .set_transactional_id_prefix("bench-rows")
     )
-    for name, value in told["producer"].items():
+    for name, value in plan["producer"].items():
         made = made.set_property(name, value)
     return made.build()
 

@@ -62,7 +62,7 @@ def measure(bench: Bench, rates: list[int], seconds: float) -> dict[str, Any]:
         for rate in rates:
             span_s = seconds if rate == rates[-1] else min(SLOW_S, seconds)
             found += phase(bench, rate, span_s, watched)
-        return {"rates": found, **watched.told()}
+        return {"rates": found, **watched.figures()}
 
 
 def phase(bench: Bench, rate: int, seconds: float, watched: Watched) -> list[dict[str, Any]]:
@@ -75,8 +75,10 @@ def phase(bench: Bench, rate: int, seconds: float, watched: Watched) -> list[dic
     sent = json.loads(feeder.communicate()[0])
     found = []
     for how, reader in zip(ISOLATION, readers, strict=True):
-        told = json.loads(reader.communicate()[0])
-        found.append({"rate": f"{rate:,}", "sent": f"{sent['rate']:,.0f}", "read": how, **told})
+        latencies = json.loads(reader.communicate()[0])
+        found.append(
+            {"rate": f"{rate:,}", "sent": f"{sent['rate']:,.0f}", "read": how, **latencies}
+        )
     return found
 
 
@@ -114,7 +116,7 @@ class Watched:
                     known = one["state_size"] / 1e6, one["end_to_end_duration"]
                     self._checkpoints[name][one["id"]] = known
 
-    def told(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         """As tables."""
         rows = []
         for name, found in self._checkpoints.items():
@@ -183,8 +185,8 @@ def read(settings: str, isolation: str, seconds: float, rate: int) -> None:
     consumer.close()
     values = np.array(found or [float("nan")])
     p50, p99 = np.percentile(values, [50, 99])
-    told = {"p50": f"{p50:,.0f}", "p99": f"{p99:,.0f}", "worst": f"{values.max():,.0f}"}
-    print(json.dumps({**told, "count": f"{seen:,}"}))
+    latencies = {"p50": f"{p50:,.0f}", "p99": f"{p99:,.0f}", "worst": f"{values.max():,.0f}"}
+    print(json.dumps({**latencies, "count": f"{seen:,}"}))
 
 
 if __name__ == "__main__":

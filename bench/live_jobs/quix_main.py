@@ -14,7 +14,7 @@ from quixstreams import Application
 from quixstreams.models import Deserializer, Serializer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from rows import Core, told_from
+from rows import Core, plan_from
 
 
 class Decode(Deserializer):
@@ -63,12 +63,12 @@ def tell(decode: Decode) -> None:
 
 
 def main(path: str, state: str) -> None:
-    told = told_from(path)
-    core = Core(told)
+    plan = plan_from(path)
+    core = Core(plan)
     decode = Decode(core)
     app = Application(
-        broker_address=told["brokers"],
-        consumer_group=told["group"],
+        broker_address=plan["brokers"],
+        consumer_group=plan["group"],
         auto_offset_reset="earliest",
         processing_guarantee="exactly-once",
         commit_interval=10.0,
@@ -77,17 +77,17 @@ def main(path: str, state: str) -> None:
         producer_extra_config={"compression.type": "lz4", "linger.ms": 20},
     )
     device = app.topic(
-        told["topic"],
+        plan["topic"],
         key_deserializer="bytes",
         value_deserializer=decode,
         timestamp_extractor=lambda value, headers, timestamp, kind: core.event_ms(value),
     )
     frame = app.dataframe(device)
-    if told["work"] == "convert":
-        out = app.topic(told["out"], key_serializer="bytes", value_serializer=Encode(core))
+    if plan["work"] == "convert":
+        out = app.topic(plan["out"], key_serializer="bytes", value_serializer=Encode(core))
         frame.apply(core.enrich).to_topic(out)
     else:
-        out = app.topic(told["out"], key_serializer="bytes", value_serializer="json")
+        out = app.topic(plan["out"], key_serializer="bytes", value_serializer="json")
         frame = frame.apply(core.partials).filter(bool)
         frame = frame.tumbling_window(60_000, grace_ms=20_000).reduce(add, begin).final()
         frame.to_topic(out)

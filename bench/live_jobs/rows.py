@@ -19,13 +19,13 @@ except ImportError:  # Quix Streams runs it without PyFlink
 class Core:
     """Decodes an upload, finds its vehicle as of its newest sample, encodes it with the vehicle."""
 
-    def __init__(self, told: dict) -> None:
-        self.reader = fastavro.parse_schema(told["reader"])
-        self.writer = fastavro.parse_schema(told["writer"])
-        self.writer_id = told["writer_id"]
-        self.single = told["samples"] == 1
+    def __init__(self, plan: dict) -> None:
+        self.reader = fastavro.parse_schema(plan["reader"])
+        self.writer = fastavro.parse_schema(plan["writer"])
+        self.writer_id = plan["writer_id"]
+        self.single = plan["samples"] == 1
         self.sat: dict[str, list[tuple[int, int, str, int]]] = {}
-        with open(told["bindings"], encoding="utf-8") as file:
+        with open(plan["bindings"], encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 begin, end = _ms(row["valid_from"]), _ms(row["valid_to"])
                 seats = self.sat.setdefault(row["device_no"], [])
@@ -99,11 +99,11 @@ class Core:
 class Convert(MapFunction):
     """Device message to vehicle message."""
 
-    def __init__(self, told: dict) -> None:
-        self.told = told
+    def __init__(self, plan: dict) -> None:
+        self.plan = plan
 
     def open(self, runtime_context) -> None:
-        self.core = Core(self.told)
+        self.core = Core(self.plan)
 
     def map(self, value: bytes) -> bytes:
         core = self.core
@@ -113,11 +113,11 @@ class Convert(MapFunction):
 class Partials(FlatMapFunction):
     """Device message to rows of its minutes."""
 
-    def __init__(self, told: dict) -> None:
-        self.told = told
+    def __init__(self, plan: dict) -> None:
+        self.plan = plan
 
     def open(self, runtime_context) -> None:
-        self.core = Core(self.told)
+        self.core = Core(self.plan)
 
     def flat_map(self, value: bytes):
         core = self.core
@@ -138,7 +138,7 @@ def without_logical_types(avro):
     return {k: without_logical_types(v) for k, v in avro.items() if k != "logicalType"}
 
 
-def told_from(path: str) -> dict:
-    """What a contender is told, from a JSON file."""
+def plan_from(path: str) -> dict:
+    """The plan of a contender's run, from a JSON file."""
     with open(path, encoding="utf-8") as file:
         return json.load(file)

@@ -145,8 +145,8 @@ FROM {uploads} t LEFT JOIN binding FOR SYSTEM_TIME AS OF t.event_time AS b
 
 
 def _sink(name: str, columns: dict[str, str], topic: str, config: Config) -> str:
-    told = ", ".join(f"{column} {kind}" for column, kind in columns.items())
-    return f"""CREATE TABLE {name} ({told}) WITH ('connector'='kafka','topic'='{topic}',
+    declared = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+    return f"""CREATE TABLE {name} ({declared}) WITH ('connector'='kafka','topic'='{topic}',
   'properties.bootstrap.servers'='{config.kafka.bootstrap}',
   'key.format'='raw','key.fields'='vehicle_id','value.format'='avro-confluent',
   'value.avro-confluent.url'='{config.registry.url}',

@@ -103,13 +103,13 @@ def blocks(kind: Kind, names: list[str], count: int) -> list[bytes]:
     return [stage_output([(0, records.slice(at * size, size))])[8:] for at in range(count)]
 
 
-def outputs(told: bytes, schemas: Sequence[pa.Schema]) -> list[list[pa.RecordBatch]]:
+def outputs(output: bytes, schemas: Sequence[pa.Schema]) -> list[list[pa.RecordBatch]]:
     """The batches of a stage output, by number."""
     found: list[list[pa.RecordBatch]] = [[] for _ in schemas]
     at = 0
-    while at < len(told):
-        number, size = np.frombuffer(told, np.int32, 2, at).tolist()
-        found[number].append(read_block(told[at + 8 : at + 8 + size], schemas[number]))
+    while at < len(output):
+        number, size = np.frombuffer(output, np.int32, 2, at).tolist()
+        found[number].append(read_block(output[at + 8 : at + 8 + size], schemas[number]))
         at += 8 + size
     return found
 
@@ -151,10 +151,10 @@ def run(
     began = time.process_time()
     if profile:
         profile.enable()
-    told = [one(block) for block in given]
+    outs = [one(block) for block in given]
     if profile:
         profile.disable()
-    return time.process_time() - began, told
+    return time.process_time() - began, outs
 
 
 def measure(count: int, top: int) -> None:
@@ -170,11 +170,11 @@ def measure(count: int, top: int) -> None:
             if what is MinutesStage:
                 given = changed(list(itertools.chain(*(parts[0] for parts in look))))
             profile = cProfile.Profile(time.process_time) if top else None
-            seconds, told = run(stage(what, live, worker), given, profile)
+            seconds, outs = run(stage(what, live, worker), given, profile)
             each = seconds / uploads * 1e6
             print(f"{kind.name:18} {what.__name__:12} {each:12.2f} {each / kind.samples:12.3f}")
             if what is LookStage:
-                look = [outputs(one, [REGISTERED, OUT_RECORD]) for one in told]
+                look = [outputs(one, [REGISTERED, OUT_RECORD]) for one in outs]
             if profile:
                 pstats.Stats(profile).sort_stats("tottime").print_stats(top)
 

@@ -31,12 +31,12 @@ def line(result: dict) -> str:
     """One result, for the terminal."""
     if "rates" in result:
         return str(result)
-    told = f"{result['kind']:4} {result['who']:5} {result['work']:10} p{result['parallelism']}"
+    what = f"{result['kind']:4} {result['who']:5} {result['work']:10} p{result['parallelism']}"
     if "failure" in result:
-        return f"{told} failed: {result['failure']}"
+        return f"{what} failed: {result['failure']}"
     samples = result["samples"]
     return (
-        f"{told} {result['rate'] * samples:12,.0f} samples/s "
+        f"{what} {result['rate'] * samples:12,.0f} samples/s "
         f"{per_core(result):12,.0f} samples/CPU s, JVM {result['jvm_us']:.2f} us, "
         f"Python {result['python_us']:.2f} us an upload, over {result['seconds']:.1f} s, "
         f"took {result['took_s']:.0f} s"
@@ -84,8 +84,8 @@ def steps(cells: list[dict]) -> list[tuple[str, ...]]:
             head = f"{cell['kind']}, {NAMES[cell['who']]}, {cell['work']}, p{cell['parallelism']}"
             for step, ms in cell["busy"].items():
                 parts = sorted(cell["hot"].get(step, {}).items(), key=lambda part: -part[1])
-                told = ", ".join(f"{name} {share:.0%}" for name, share in parts if share >= 0.05)
-                found.append((head, step, f"{ms:.0f}", told))
+                shares = ", ".join(f"{name} {share:.0%}" for name, share in parts if share >= 0.05)
+                found.append((head, step, f"{ms:.0f}", shares))
     return found
 
 
@@ -171,5 +171,5 @@ def live(result: dict) -> str:
 
 if __name__ == "__main__":
     files = [Path(name).read_text(encoding="utf-8").splitlines() for name in sys.argv[2:]]
-    told = [[json.loads(line) for line in lines] for lines in files]
-    report.write("live", f"{sys.argv[1]}; {report.machine()}.\n\n{tables(told)}")
+    runs = [[json.loads(line) for line in lines] for lines in files]
+    report.write("live", f"{sys.argv[1]}; {report.machine()}.\n\n{tables(runs)}")

@@ -96,8 +96,8 @@ class Source:
             return 0.0
         vertex, metric = self._found or ("", "")
         path = f"/jobs/{self._job}/vertices/{vertex}/subtasks/metrics?get={quote(metric)}&agg=sum"
-        told = self._cluster.ask("GET", path)
-        return float(told[0]["sum"]) if told else 0.0
+        metrics = self._cluster.ask("GET", path)
+        return float(metrics[0]["sum"]) if metrics else 0.0
 
     def _find(self) -> bool:
         details = self._cluster.ask("GET", f"/jobs/{self._job}")
@@ -119,9 +119,9 @@ def busy(cluster: Cluster, job_id: str) -> dict[str, float]:
     found = {}
     for vertex in cluster.ask("GET", f"/jobs/{job_id}")["vertices"]:
         path = f"/jobs/{job_id}/vertices/{vertex['id']}/subtasks/metrics"
-        told = cluster.ask("GET", f"{path}?get=busyTimeMsPerSecond&agg=max")
-        if told:
-            found[vertex["name"]] = float(told[0]["max"])
+        metrics = cluster.ask("GET", f"{path}?get=busyTimeMsPerSecond&agg=max")
+        if metrics:
+            found[vertex["name"]] = float(metrics[0]["max"])
     return found
 
 

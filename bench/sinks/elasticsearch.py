@@ -275,8 +275,8 @@ def main() -> None:
             turn = number % len(CONTENDERS)
             for name in [*CONTENDERS][turn:] + [*CONTENDERS][:turn]:
                 trials[name].append(measured(node, name, f"round{number}-", rows))
-        told = f"medians of {options.rounds} rounds, requests of {A_BATCH:,} rows"
-        print(f"{options.rows:,} rows, {told}; × to helpers.bulk\n")
+        how = f"medians of {options.rounds} rounds, requests of {A_BATCH:,} rows"
+        print(f"{options.rows:,} rows, {how}; × to helpers.bulk\n")
         print(table(trials))
     finally:
         node.stop()

@@ -134,8 +134,8 @@ def flink_sql(bench: contenders.Bench, kind: Kind, folder: Path) -> Result:
     checkpoints."""
     avro = load(f"message_{kind.message_type}").avro
     columns, chosen, source = _columns(kind, avro)
-    told = ", ".join(f"{name} {how}" for name, how in columns.items())
-    sink = f"""CREATE TABLE lake ({told}, `date` STRING, `hour` STRING)
+    declared = ", ".join(f"{name} {how}" for name, how in columns.items())
+    sink = f"""CREATE TABLE lake ({declared}, `date` STRING, `hour` STRING)
  PARTITIONED BY (`date`, `hour`) WITH ('connector'='filesystem',
   'path'='{folder.as_uri()}','format'='parquet',
   'parquet.compression'='ZSTD','sink.rolling-policy.file-size'='128MB')"""

@@ -28,7 +28,7 @@ from transforms.terminal_rules.verdicts import SCHEMA as VERDICTS
 from transforms.terminal_rules.verdicts import SUMMARIES
 
 BUCKETS = 4096
-"""Part of the lake's format: register rows are stored by bucket of terminals."""
+"""Part of the lake's format: upload summaries are stored by bucket of terminals."""
 
 STORED = pa.schema([pa.field("bucket", pa.uint16(), nullable=False), *REGISTER])
 _COMPACT = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -56,7 +56,7 @@ class State:
     folder: Folder
 
     def write_register(self, name: str, batches: Iterable[pa.RecordBatch]) -> int:
-        """Store the register rows of one archive object; returns how many."""
+        """Store the upload summaries of one archive object; returns how many."""
         table = pa.Table.from_batches(list(batches), REGISTER)
         bucket = bucket_of(single(table["device_no"]), BUCKETS).astype(np.uint16)
         table = table.add_column(0, STORED.field("bucket"), pa.array(bucket))
@@ -65,7 +65,7 @@ class State:
         return int(table.num_rows)
 
     def read_register(self, names: Iterable[str], first: int, last: int) -> pa.Table:
-        """Register rows (`REGISTERED`) of buckets `first` to `last` - 1 of archive objects."""
+        """Upload summaries (`REGISTERED`) of buckets `first` to `last` - 1 of archive objects."""
         tables = [SUMMARIES.empty_table()]
         for name in names:
             rows = _read(self.folder, f"register/{name}.arrow")

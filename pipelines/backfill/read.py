@@ -1,5 +1,5 @@
 """The first step of a backfill: an object, or a block of Kafka, is read, decoded and checked; its
-samples wait in the spool, its register rows and dead letters are stored."""
+samples wait in the spool, its upload summaries and dead letters are stored."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Scan:
         self._letters.__exit__(*raised)
 
     def scanned(self) -> Scanned:
-        """What came of it, once its register rows are stored."""
+        """What came of it, once its upload summaries are stored."""
         uploads = self._spec.state.write_register(self._one.name, self._register)
         return Scanned(
             self._one,

@@ -1,6 +1,6 @@
 """The steps of a backfill as plain functions; any engine, or none, can call them.
 
-scan: an archive object or a block of Kafka -> spool, register rows, dead letters (`scan.py`)
+scan: an archive object or a block of Kafka -> spool, upload summaries, dead letters (`scan.py`)
 judge: terminals -> verdicts on uploads
 settle: an object's spool and verdicts -> telemetry rows and minute partials
 merge_minutes: an hour's partials -> vehicle minutes

@@ -23,7 +23,7 @@ CHANGED = schema(
 
 
 class LookStage(Stage):
-    """Records to register rows with what each upload says by itself, and late uploads."""
+    """Records to upload summaries with what each upload says by itself, and late uploads."""
 
     OUTPUTS = (REGISTERED, OUT_RECORD)
     COUNTS = ("uploads_in", "uploads_counted", "uploads_dead", "uploads_late", "samples")

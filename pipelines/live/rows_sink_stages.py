@@ -71,7 +71,8 @@ class SinkStage(StoreStage):
 
 
 class FirstRowsStage(SinkStage):
-    """Records to rows under each upload's own verdict; out go register rows, and refused rows."""
+    """Records to rows under each upload's own verdict; out go upload summaries, and refused
+    rows."""
 
     OUTPUTS = (REGISTERED, OUT_RECORD)
     COUNTS = ("uploads_in", "uploads_dead", *WRITTEN)

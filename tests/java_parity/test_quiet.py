@@ -28,7 +28,7 @@ terminals = count(1)
 
 @dataclass(frozen=True)
 class Upload:
-    """A register row without its terminal; all of it in ms. `line` is its place as well."""
+    """An upload summary without its terminal; all of it in ms. `line` is its place as well."""
 
     message_id: str
     message_type: str

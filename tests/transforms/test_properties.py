@@ -234,7 +234,7 @@ def test_m03_unroll_does_not_depend_on_the_order_of_samples(path, chance, repeat
     assert other.dropped == (min(len(samples), 2) if repeat else 0)
 
 
-# Order and split of register rows.
+# Order and split of upload summaries.
 
 
 def fleet(seed):
@@ -261,7 +261,7 @@ def fleet(seed):
 
 
 def register_of(messages, names):
-    """Register rows, the messages dealt out to objects."""
+    """Upload summaries, the messages dealt out to objects."""
     tables = [SUMMARIES.empty_table()]
     for name in sorted(set(names)):
         chosen = [m for m, own in zip(messages, names, strict=True) if own == name]

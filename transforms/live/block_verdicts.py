@@ -117,7 +117,8 @@ def _mark(columns: dict[str, pa.Array]) -> np.ndarray:
 
 
 def lone_verdicts(register: pa.RecordBatch, rules: Rules) -> np.ndarray:
-    """`PACKED` of shape (uploads,): verdicts on register rows, each as its terminal's only one."""
+    """`PACKED` of shape (uploads,): verdicts on upload summaries, each as its terminal's only
+    one."""
     received = filled_int64(register.column("received_ms"), 0)
     times = Times(
         np.arange(register.num_rows),
@@ -187,7 +188,7 @@ def verdicts_on(
     register: pa.RecordBatch, offsets: np.ndarray, told: Told, rules: Rules, name: str
 ) -> pa.RecordBatch:
     """Verdicts (`verdicts.SCHEMA`) on uploads of the archive object `name`, exceptions only
-    and ascending by line, given their register rows and offsets (int64 of the same shape)."""
+    and ascending by line, given their upload summaries and offsets (int64 of the same shape)."""
     verdicts = lone_verdicts(register, rules)
     if len(told.offsets):
         at = np.minimum(np.searchsorted(told.offsets, offsets), len(told.offsets) - 1)

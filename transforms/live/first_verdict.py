@@ -34,7 +34,7 @@ history (log, boot). SUSPECT: a clock that neighbours may judge otherwise."""
 
 @dataclass(frozen=True)
 class Look:
-    """Uploads of one message type: their register rows (`upload_summary.SCHEMA`, `line` is
+    """Uploads of one message type: their upload summaries (`upload_summary.SCHEMA`, `line` is
     the row in the raw batch), kinds int8, event times int64 ms of their newest samples and
     whether they are late, all of shape (uploads,); and their facts under their own verdicts."""
 
@@ -199,13 +199,13 @@ REGISTERED = pa.schema(
         pa.field("parts", pa.binary(), nullable=False),
     ]
 )
-"""A register row that remembers its record: `key`, `value` and `headers` (packed) are null for
+"""An upload summary that remembers its record: `key`, `value` and `headers` (packed) are null for
 QUIET uploads, which are hardly ever looked at again and then read from their topic. `parts` is what
 the upload adds to minutes (`transforms.facts.packed_partials.parts`)."""
 
 
 def registered(looks: list[Look], raw: pa.RecordBatch, headers: pa.BinaryArray) -> pa.RecordBatch:
-    """Register rows of all uploads that are not late, which have no say in what others come to;
+    """Upload summaries of all uploads that are not late, which have no say in what others come to;
     `headers` are the packed ones of the raw batch."""
     parts = [_registered(look, raw, headers) for look in looks]
     none = pa.RecordBatch.from_pylist([], schema=REGISTERED)

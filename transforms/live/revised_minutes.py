@@ -1,8 +1,7 @@
 """A terminal's uploads judged together, again and again as they come (the stream's `judge`).
 
-A dossier holds the register rows of all uploads of a terminal that are remembered. The verdicts on
-it are those a backfill over the same uploads would reach.
-"""
+A dossier holds the upload summaries of all uploads of a terminal that are remembered. The verdicts
+on it are those a backfill over the same uploads would reach."""
 
 from __future__ import annotations
 

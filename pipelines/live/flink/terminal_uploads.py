@@ -11,7 +11,7 @@ from pipelines.live.spec import LiveJobSpec
 
 
 def dossiers(graph: Graph, live: LiveJobSpec, register: DataStream) -> DataStream:
-    """Register rows (`REGISTERED`) to whole dossiers (`DOSSIER`) of terminals that are to be
+    """Upload summaries (`REGISTERED`) to whole dossiers (`DOSSIER`) of terminals that are to be
     judged."""
     flink, rules = java(), live.rules.terminal
     return graph.keyed(

@@ -70,7 +70,7 @@ def job_of(live: LiveJobSpec) -> BackfillSpec:
 
 
 class BlockLookStage(Stage):
-    """Records to register rows, and how far blocks reach. Nothing is too late for the lake."""
+    """Records to upload summaries, and how far blocks reach. Nothing is too late for the lake."""
 
     OUTPUTS = (REGISTERED, UNIT_ROWS)
     COUNTS = ("uploads_in",)

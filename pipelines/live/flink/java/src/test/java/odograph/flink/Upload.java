@@ -2,7 +2,7 @@ package odograph.flink;
 
 import org.apache.flink.table.data.RowData;
 
-/** A register row of a test; what does not matter for being quiet is made up. */
+/** An upload summary of a test; what does not matter for being quiet is made up. */
 final class Upload {
   private static long offsets;
 
