@@ -10,20 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import fastavro
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from connectors.archive.names import ArchiveObject, BrokenObject, parse_name
+from connectors.archive.read_parquet import read_parquet
 from connectors.storage.folder import Folder, failing
 from schemas import MESSAGE_TYPES
-from schemas.arrow import UTC_MS
 from transforms.decode.avro_container import ContainerBlock
 from transforms.model import raw_messages
 
 BLOCK_BYTES = 8 << 20
 CHUNK_BYTES = 1 << 20
-PARQUET_ROWS = 16_384
 MAX_EXPANDED_BYTES = 16 << 30
 
 
@@ -69,7 +66,7 @@ def read_object(
     DependencyFailed when the store cannot deliver it.
     """
     if one.extension == "parquet":
-        yield from _read_parquet(topics, one)
+        yield from read_parquet(topics, one)
     elif one.extension == "avro":
         yield from _read_container(topics, one)
     else:
@@ -199,64 +196,6 @@ class _LineCutter:
             text = text[: text.rfind(b"\n") + 1]
         if text:
             yield raw_messages.split_lines(text), None
-
-
-def _read_parquet(topics: Folder, one: ArchiveObject) -> Iterator[pa.RecordBatch]:
-    with failing(f"open {topics.uri}/{one.name}"):
-        stream = topics.system.open_input_file(topics.at(one.name))
-    with stream:
-        try:
-            parquet = pq.ParquetFile(stream)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise BrokenObject(f"not readable as Parquet: {error}") from None
-        missing = {"topic", "partition", "offset", "value"} - set(parquet.schema_arrow.names)
-        if missing:
-            raise BrokenObject(f"lacks the columns {sorted(missing)}")
-        line = 0
-        batches = parquet.iter_batches(PARQUET_ROWS)
-        while True:
-            try:
-                batch = next(batches, None)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise BrokenObject(f"damaged after {line} rows: {error}") from None
-            if batch is None:
-                return
-            yield _from_parquet(batch, one, line)
-            line += batch.num_rows
-
-
-def _from_parquet(batch: pa.RecordBatch, one: ArchiveObject, line: int) -> pa.RecordBatch:
-    count = batch.num_rows
-    columns = {
-        "object": raw_messages.constant(one.name, count, pa.string()),
-        "line": pa.array(np.arange(line, line + count, dtype=np.int64)),
-        "arrival_hour": raw_messages.constant(one.hour_ms, count, UTC_MS),
-        "is_line": raw_messages.constant(False, count, pa.bool_()),
-    }
-    arrays = []
-    for field in raw_messages.SCHEMA:
-        column = columns.get(field.name)
-        if column is None and field.name in batch.schema.names:
-            column = _as_raw(batch.column(field.name), field)
-        arrays.append(pa.nulls(count, field.type) if column is None else column)
-    places = {"topic": one.topic, "partition": one.partition}
-    for at, name in enumerate(raw_messages.SCHEMA.names):
-        if name in places and arrays[at].null_count:
-            arrays[at] = arrays[at].fill_null(places[name])
-    return pa.RecordBatch.from_arrays(arrays, schema=raw_messages.SCHEMA)
-
-
-def _as_raw(column: pa.Array, field: pa.Field) -> pa.Array:
-    """A column of the archive as the type of a raw batch; BrokenObject where it cannot be."""
-    kind = column.type
-    try:
-        if isinstance(column, pa.DictionaryArray):
-            column = column.dictionary_decode()
-        if pa.types.is_timestamp(field.type):
-            column = column.cast(pa.timestamp("ms"), safe=False)
-        return column.cast(field.type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise BrokenObject(f"column {field.name} of type {kind}: {error}") from None
 
 
 def _read_container(topics: Folder, one: ArchiveObject) -> Iterator[ContainerBlock]:

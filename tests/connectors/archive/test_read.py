@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from connectors.archive import read_parquet
 from connectors.archive.names import BrokenObject, parse_name
 from connectors.archive.read import list_objects, read_object
 from connectors.storage.folder import folder
@@ -304,8 +305,6 @@ def test_parquet_without_a_column_it_needs_is_broken(archive, column):
         {"value": [7]},
         {"value": [[b"v"]]},
         {"partition": [1 << 40]},
-        {"timestamp": ["yesterday"]},
-        {"headers": ["x"]},
     ],
     ids=lambda columns: f"{next(iter(columns))} {next(iter(columns.values()))}"[:30],
 )
@@ -314,6 +313,58 @@ def test_parquet_with_columns_of_other_kinds_is_broken(archive, columns):
     archive.put(parquet(pa.table(sound | columns)), PARQUET)
     batches, broken = archive.read(PARQUET)
     assert batches == [] and next(iter(columns)) in broken
+
+
+PAIRS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+
+
+@pytest.mark.parametrize(
+    ("column", "theirs", "ours"),
+    [
+        ("timestamp", pa.array(["yesterday"]), None),
+        ("headers", pa.array(["x"]), None),
+        ("headers", pa.array([[{"key": "a", "value": b"1"}]], PAIRS), [("a", b"1")]),
+        ("headers", pa.array([None], PAIRS), []),
+        ("headers", pa.array([[["a", "b"]]]), None),
+        ("key", pa.array([1001]), b"1001"),
+        ("key", pa.array(["1001"]), b"1001"),
+        ("key", pa.array([[1]]), None),
+    ],
+)
+def test_what_parquet_of_others_has_beside_the_messages_is_taken_or_left(
+    archive, column, theirs, ours
+):
+    sound = {"topic": ["message-log"], "partition": [3], "offset": [1], "value": [b"v"]}
+    archive.put(parquet(pa.table(sound | {column: theirs})), PARQUET)
+    (batch,), broken = archive.read(PARQUET)
+    (row,) = batch.to_pylist()
+    assert broken is None
+    assert (row["value"], row[column]) == (b"v", ours)
+
+
+def test_of_a_column_that_parquet_has_twice_the_first_is_read(archive):
+    names = ["topic", "partition", "offset", "value", "key", "key"]
+    arrays = [["message-log"], [3], [1], [b"v"], [b"first"], [b"second"]]
+    archive.put(parquet(pa.table([pa.array(one) for one in arrays], names=names)), PARQUET)
+    (batch,), broken = archive.read(PARQUET)
+    assert broken is None
+    assert batch.column("key").to_pylist() == [b"first"]
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+@pytest.mark.parametrize("column", ["value", "key"])
+def test_a_batch_of_parquet_is_bounded_by_bytes(archive, monkeypatch, column, dictionary):
+    monkeypatch.setattr(read_parquet, "BATCH_BYTES", 1 << 20)
+    monkeypatch.setattr(read_parquet, "FEWEST_ROWS", 1)
+    count, large = 500, b"x" * 50_000
+    sound = {"topic": ["m"] * count, "partition": [3] * count, "offset": range(count)}
+    columns = sound | {"value": [b"%d" % at for at in range(count)]} | {column: [large] * count}
+    archive.put(parquet(pa.table(columns), use_dictionary=dictionary), PARQUET)
+    batches, broken = archive.read(PARQUET)
+    assert broken is None
+    assert sum(batch.num_rows for batch in batches) == count
+    assert max(batch.nbytes for batch in batches) < 3 << 20
+    assert [row for batch in batches for row in batch.column("line").to_pylist()] == [*range(count)]
 
 
 def test_a_parquet_row_without_a_place_has_that_of_the_object(archive):
