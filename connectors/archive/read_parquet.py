@@ -16,7 +16,7 @@ from schemas.arrow import UTC_MS
 from transforms.model import raw_messages
 
 BATCH_ROWS = 16_384
-BATCH_BYTES = 16 << 20
+BATCH_BYTES = 8 << 20
 """A batch holds at most so many rows and, unless one message alone is larger, about so many bytes,
 however well they are packed in the object."""
 FEWEST_ROWS = 64
