@@ -36,9 +36,9 @@ def style() -> None:
     )  # fmt: skip
 
 
-def show(figure: Figure, told: str) -> None:
+def show(figure: Figure, alt_text: str) -> None:
     """Show a figure once, with what it tells as its alternative text."""
-    display(figure, metadata={"image/png": {"alt": told}})
+    display(figure, metadata={"image/png": {"alt": alt_text}})
     plt.close(figure)
 
 

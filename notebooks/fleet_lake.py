@@ -61,10 +61,10 @@ class Day:
         return self.connection.execute(query, list(values)).fetchnumpy()
 
     def _fullest_day(self) -> date | None:
-        found = [table for table in TABLES if self._has(table)]
-        if not found:
+        present = [table for table in TABLES if self._has(table)]
+        if not present:
             return None
-        table = found[0]
+        table = present[0]
         days = sorted({_date_of(path) for path in (self.lake / table).glob("date=*")})
         counted = [
             (self.row(f"select count(*) from {self._day_of(table, one)}")[0], one)

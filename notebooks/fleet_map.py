@@ -39,7 +39,7 @@ def tracks_of(
 def draw(tracks: Mapping[str, Track], named: Mapping[str, str], title: str) -> Figure:
     """All tracks in grey, the vehicles of `named` in colour with its text as legend.
 
-    Beside the map lies a close-up of the busiest square; its place is framed on the map.
+    Beside the map lies a close-up of the busiest square; a frame on the map shows where it is.
     """
     lat = np.concatenate([track[0] for track in tracks.values()])
     lon = np.concatenate([track[1] for track in tracks.values()])
@@ -50,8 +50,8 @@ def draw(tracks: Mapping[str, Track], named: Mapping[str, str], title: str) -> F
     box = _around(lat, lon, whole)
     centre = _busiest(lat, lon)
     square = _square(centre, min(CLOSE_UP_KM, _width_km(box) / 3), close)
-    for axes, place, weight in ((whole, box, 1.0), (close, square, 1.7)):
-        _paper(axes, place)
+    for axes, area, weight in ((whole, box, 1.0), (close, square, 1.7)):
+        _paper(axes, area)
         _lines(axes, tracks, named, weight)
     _degrees(whole)
     _scale_bar(whole, box)
@@ -110,8 +110,8 @@ def _busiest(lat: np.ndarray, lon: np.ndarray) -> tuple[float, float]:
     step_lat = 1 / KM_PER_DEGREE
     step_lon = step_lat / math.cos(math.radians(float(np.median(lat))))
     cells = np.stack([np.floor(lat / step_lat), np.floor(lon / step_lon)], axis=1)
-    found, counts = np.unique(cells, axis=0, return_counts=True)
-    row, column = found[counts.argmax()]
+    squares, counts = np.unique(cells, axis=0, return_counts=True)
+    row, column = squares[counts.argmax()]
     return (row + 0.5) * step_lat, (column + 0.5) * step_lon
 
 

@@ -88,13 +88,13 @@ def page(book: nbformat.NotebookNode) -> str:
 )
 def main(lake: str, out: Path, notebook: Path) -> None:
     """Run a notebook over a lake and write one HTML file. Exit code 2: there is no such lake."""
-    place = Path(lake)
-    if not place.is_dir():
+    folder = Path(lake)
+    if not folder.is_dir():
         click.echo(f"--lake {lake}: there is no such folder (a lake on S3: copy the day first)",
                    err=True)  # fmt: skip
         sys.exit(NO_LAKE)
     try:
-        book = execute(notebook, {"lake": str(place.resolve())})
+        book = execute(notebook, {"lake": str(folder.resolve())})
     except CellExecutionError as error:
         click.echo(f"{notebook.name} failed: {error.ename}: {error.evalue}", err=True)
         sys.exit(FAILED)

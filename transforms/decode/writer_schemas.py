@@ -1,5 +1,8 @@
-"""Which schemas of writers we decode with: a schema comes from outside, as data does, and may be
-written so that decoding never ends, or ends the process."""
+"""Which writer schemas are safe to decode with.
+
+A schema comes from outside, as data does. It may be such that decoding never ends, or that the
+decoder ends the process.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ class _Unfit(Exception):
 def unfit(writer: Any) -> str | None:
     """Why messages of this writer schema (JSON as Python values) are not decoded; None where they
     are. Refused are recursion, types nested deeper than MAX_DEPTH or with more than MAX_LEAVES
-    leaves once every name is replaced by its type, `fixed` of more than MAX_FIXED_BYTES, items
-    that take no bytes, and names that stand for nothing."""
+    leaves once every name is replaced by its type, `fixed` of more than MAX_FIXED_BYTES, arrays of
+    items that take no bytes, and names without a type."""
     return _unfit(json.dumps(writer))
 
 
@@ -45,30 +48,32 @@ _PRIMITIVES: dict[str, _Shape] = {
 
 
 class _Walk:
-    """One walk over a schema; `_known` are the types that have a name, None while inside."""
+    """One walk over a schema. `_known` maps the names of types to their shapes; None while the walk
+    is inside that type."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Shape | None] = {}
 
     def shape(self, kind: Any, namespace: str, depth: int) -> _Shape:
+        """The shape of a type. Raises _Unfit when it must not be decoded."""
         if depth > MAX_DEPTH:
             raise _Unfit(f"nests deeper than {MAX_DEPTH}")
         if isinstance(kind, str):
-            found = self._named(kind, namespace)
+            shape = self._named(kind, namespace)
         elif isinstance(kind, list):
             branches = [self.shape(branch, namespace, depth + 1) for branch in kind]
-            found = sum(leaves for leaves, _ in branches), 1
+            shape = sum(leaves for leaves, _ in branches), 1
         elif isinstance(kind["type"], dict | list):
-            found = self.shape(kind["type"], namespace, depth + 1)
+            shape = self.shape(kind["type"], namespace, depth + 1)
         elif kind["type"] in _NAMED:
-            found = self._define(kind, namespace, depth)
+            shape = self._define(kind, namespace, depth)
         elif kind["type"] in ("array", "map"):
-            found = self._collection(kind, namespace, depth)
+            shape = self._collection(kind, namespace, depth)
         else:
-            found = self._named(kind["type"], namespace)
-        if found[0] > MAX_LEAVES:
+            shape = self._named(kind["type"], namespace)
+        if shape[0] > MAX_LEAVES:
             raise _Unfit(f"has more than {MAX_LEAVES} leaves")
-        return found
+        return shape
 
     def _named(self, name: str, namespace: str) -> _Shape:
         if name in _PRIMITIVES:
@@ -77,10 +82,10 @@ class _Walk:
         full = full if full in self._known else name
         if full not in self._known:
             raise _Unfit(f"names the type {name[:64]!r}, which it does not hold")
-        found = self._known[full]
-        if found is None:
+        shape = self._known[full]
+        if shape is None:
             raise _Unfit(f"holds {name[:64]!r} within itself")
-        return found
+        return shape
 
     def _define(self, kind: dict[str, Any], namespace: str, depth: int) -> _Shape:
         name = str(kind["name"])
@@ -88,17 +93,17 @@ class _Walk:
         full = f"{namespace}.{name.rpartition('.')[2]}" if namespace else name
         self._known[full] = None
         if kind["type"] == "enum":
-            found = max(1, len(kind["symbols"])), 1
+            shape = max(1, len(kind["symbols"])), 1
         elif kind["type"] == "fixed":
             size = int(kind["size"])
             if not 0 <= size <= MAX_FIXED_BYTES:
                 raise _Unfit(f"has a fixed of {size} bytes, more than {MAX_FIXED_BYTES}")
-            found = 1, size
+            shape = 1, size
         else:
             fields = [self.shape(field["type"], namespace, depth + 1) for field in kind["fields"]]
-            found = max(1, sum(leaves for leaves, _ in fields)), sum(size for _, size in fields)
-        self._known[full] = found
-        return found
+            shape = max(1, sum(leaves for leaves, _ in fields)), sum(size for _, size in fields)
+        self._known[full] = shape
+        return shape
 
     def _collection(self, kind: dict[str, Any], namespace: str, depth: int) -> _Shape:
         is_map = kind["type"] == "map"
