@@ -100,7 +100,7 @@ setup(
     package_data={
         "connectors.operations_db": ["*.sql"],
         "connectors.sinks.vehicle_state": ["*.sql"],
-        "schemas": ["avro/*.avsc"],
+        "schemas": ["avro/*.avsc", "layouts.json"],
         "pipelines.live.flink": ["*.jar"],
         "runners.artefacts": ["pins/*", "pins/*/*"],
         "runners.flink": ["worker_site/*.py"],

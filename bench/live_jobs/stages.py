@@ -31,7 +31,7 @@ from transforms.bindings.bindings import Bindings
 from transforms.bindings.vehicles import Vehicles
 from transforms.decode.decoder import Decoder
 from transforms.facts.packed_partials import PART
-from transforms.live.first_verdict import REGISTERED
+from transforms.live.first_verdict import REMEMBERED
 from transforms.model.known_terminals import KnownTerminals
 from transforms.model.thresholds import Rules
 
@@ -174,7 +174,7 @@ def measure(count: int, top: int) -> None:
             each = seconds / uploads * 1e6
             print(f"{kind.name:18} {what.__name__:12} {each:12.2f} {each / kind.samples:12.3f}")
             if what is LookStage:
-                look = [outputs(one, [REGISTERED, OUT_RECORD]) for one in outs]
+                look = [outputs(one, [REMEMBERED, OUT_RECORD]) for one in outs]
             if profile:
                 pstats.Stats(profile).sort_stats("tottime").print_stats(top)
 

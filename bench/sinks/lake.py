@@ -50,7 +50,7 @@ from runners.stack.catalogue import Choice, free_ports
 from runners.stack.stack import down, up
 from schemas import load
 from transforms.decode.decoder import Decoder
-from transforms.live.block_verdicts import NOTHING_TOLD
+from transforms.live.block_verdicts import NO_OVERRIDES
 
 HERE = Path(__file__).parent
 EVERY_S = 0.5
@@ -196,7 +196,7 @@ def writing(bench: contenders.Bench, kind: Kind, folder: Path) -> Result:
     spans = spans_between(config.kafka, [kind.topic], None, None)
     blocks = list_blocks(config.kafka, spans, lambda *place: None).objects
     began, before = time.monotonic(), time.process_time()
-    rows = sum(write_block(job, block, NOTHING_TOLD, core).rows for block in blocks)
+    rows = sum(write_block(job, block, NO_OVERRIDES, core).rows for block in blocks)
     spent = time.process_time() - before
     size = sum(p.stat().st_size for p in folder.rglob("*.parquet"))
     return Result(rows, time.monotonic() - began, 0.0, spent, size)

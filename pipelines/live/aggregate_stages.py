@@ -7,25 +7,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.kafka import topics
-from pipelines.live.flink.arrow_blocks import read_block, schema, stage_output
+from pipelines.live.flink.arrow_blocks import read_block, stage_output
 from pipelines.live.kafka_records import OUT_RECORD, copies, out_records, raw_batch
 from pipelines.live.stage import Stage
+from schemas.layouts import layout
 from transforms.encode.topic_messages import encode_minutes, minute_keys
 from transforms.facts.packed_partials import unpack
 from transforms.facts.vehicle_minutes import Groups, merge
-from transforms.live.first_verdict import CONTRIBUTIONS, REGISTERED, first_look, registered
+from transforms.live.first_verdict import CONTRIBUTIONS, REMEMBERED, first_look, remembered
 from transforms.live.revised_minutes import DOSSIER, revise
 from transforms.model.arrow_numpy import filled_int64, ranks
 
-CHANGED = schema(
-    "vehicle_id:string,minute:long,revision:int,message_id:string?,device_no:string?,partial:bytes?"
-)
+CHANGED = layout("changed_minute")
 
 
 class LookStage(Stage):
     """Records to upload summaries with what each upload says by itself, and late uploads."""
 
-    OUTPUTS = (REGISTERED, OUT_RECORD)
+    OUTPUTS = (REMEMBERED, OUT_RECORD)
     COUNTS = ("uploads_in", "uploads_counted", "uploads_dead", "uploads_late", "samples")
 
     def __call__(self, block: bytes) -> bytes:
@@ -34,7 +33,7 @@ class LookStage(Stage):
         live = self.live
         found = first_look(raw, decoder, terminals.bindings, live.rules, live.lateness_ms)
         late = [
-            copies(raw, np.asarray(look.register.column("line"))[look.late], topics.LATE, "late")
+            copies(raw, np.asarray(look.summaries.column("line"))[look.late], topics.LATE, "late")
             for look in found.looks
         ]
         self.tally["uploads_in"] += raw.num_rows
@@ -45,7 +44,7 @@ class LookStage(Stage):
             self.tally["samples"] += look.settled.telemetry.num_rows
         return stage_output(
             [
-                (0, registered(found.looks, raw, headers)),
+                (0, remembered(found.looks, raw, headers)),
                 *((1, records) for records in late),
             ]
         )

@@ -12,6 +12,8 @@ from pipelines.live.kafka_records import OUT_RECORD, raw_batch
 from pipelines.live.sink_stage import StoreStage
 from pipelines.live.spec import LiveJobSpec
 
+UID_ARCHIVE = "archive"
+
 
 def build(graph: Graph, live: LiveJobSpec, start_at: str, transactions: str) -> None:
     """The whole job. Records are written when a batch is full, when its time is over, and before
@@ -22,7 +24,7 @@ def build(graph: Graph, live: LiveJobSpec, start_at: str, transactions: str) -> 
     )
     graph = replace(graph, batching=batching)
     records = graph.device_records(live.device_topics, live.source_properties(), start_at)
-    graph.python(records, "archive", ArchiveStage(live))
+    graph.python(records, UID_ARCHIVE, ArchiveStage(live))
 
 
 def settings_of(live: LiveJobSpec) -> ArchiveSettings:

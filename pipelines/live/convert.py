@@ -15,12 +15,14 @@ from transforms.live.first_verdict import decode_by_topic
 if TYPE_CHECKING:
     from pipelines.live.flink.graph import Graph
 
+UID_CONVERT = "convert"
+
 
 def build(graph: Graph, live: LiveJobSpec, start_at: str, transactions: str) -> None:
     """The whole job, from Kafka to Kafka."""
     records = graph.device_records(live.device_topics, live.source_properties(), start_at)
-    (out,) = graph.python(records, "convert", ConvertStage(live))
-    graph.to_kafka(out, "kafka", live.sink_properties(), transactions)
+    (out,) = graph.python(records, UID_CONVERT, ConvertStage(live))
+    graph.to_kafka(out, live.sink_properties(), transactions)
 
 
 class ConvertStage(Stage):

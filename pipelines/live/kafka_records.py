@@ -8,13 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.live.flink.arrow_blocks import read_block, schema
+from pipelines.live.flink.arrow_blocks import read_block
+from schemas.layouts import layout
 from transforms.model.raw_messages import SCHEMA as RAW
 
-DEVICE_RECORD = schema(
-    "topic:string,partition:int,offset:long,timestamp:long,key:bytes?,value:bytes?,headers:bytes?"
-)
-OUT_RECORD = schema("topic:string,timestamp:long?,key:bytes?,value:bytes?,headers:bytes?")
+DEVICE_RECORD = layout("device_record")
+OUT_RECORD = layout("out_record")
 NO_RECORDS = pa.RecordBatch.from_pylist([], schema=OUT_RECORD)
 
 

@@ -18,10 +18,10 @@ from pipelines.live.vehicle_records import dead_records
 from pipelines.open_sink import open_sink, tables_of
 from pipelines.row_revisions import gone_rows, looked_at, minute_rows, revised
 from transforms.encode.read_vehicle_minutes import decode_minutes
-from transforms.live.first_verdict import REGISTERED, first_look, registered
+from transforms.live.first_verdict import REMEMBERED, first_look, remembered
 from transforms.live.revised_minutes import DOSSIER
 from transforms.live.revised_rows import NEVER_LATE, first_rows, revised_rows
-from transforms.live.written_versions import Said
+from transforms.live.written_versions import WrittenVersions
 from transforms.model.dead_letters import DEAD_SCHEMA, no_dead
 
 WRITTEN = ("rows_written", "bytes_written", "retries", "rows_refused")
@@ -71,10 +71,9 @@ class SinkStage(StoreStage):
 
 
 class FirstRowsStage(SinkStage):
-    """Records to rows under each upload's own verdict; out go upload summaries, and refused
-    rows."""
+    """Records to rows under each upload's own verdict; out go upload summaries and refused rows."""
 
-    OUTPUTS = (REGISTERED, OUT_RECORD)
+    OUTPUTS = (REMEMBERED, OUT_RECORD)
     COUNTS = ("uploads_in", "uploads_dead", *WRITTEN)
 
     def __call__(self, block: bytes) -> bytes:
@@ -89,7 +88,7 @@ class FirstRowsStage(SinkStage):
             table = TELEMETRY[rows.message_type]
             letters.append(self.write(table, looked_at(table, rows.telemetry)))
         return stage_output(
-            [(0, registered(found.looks, raw, headers)), (1, self.refused(letters))]
+            [(0, remembered(found.looks, raw, headers)), (1, self.refused(letters))]
         )
 
 
@@ -99,19 +98,19 @@ class RevisedRowsStage(SinkStage):
 
     OUTPUTS = (OUT_RECORD,)
     COUNTS = ("uploads_judged", "rows_gone", *WRITTEN)
-    said: Said = field(default_factory=lambda: Said(0, 0))
+    written: WrittenVersions = field(default_factory=lambda: WrittenVersions(0, 0))
 
     def open(self) -> None:
         """Connect; nothing is remembered of what was written before."""
         super().open()
-        self.said = Said(self.clock() + RESTART_MS, self.live.lateness_ms)
+        self.written = WrittenVersions(self.clock() + RESTART_MS, self.live.lateness_ms)
 
     def __call__(self, block: bytes) -> bytes:
         decoder, terminals = self.worker.now()
         dossiers = read_block(block, DOSSIER)
         parts = revised_rows(
             dossiers,
-            self.said,
+            self.written,
             self.worker.read_again,
             decoder,
             terminals.bindings,

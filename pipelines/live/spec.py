@@ -1,4 +1,4 @@
-"""What a live job is told: plain values that travel to workers and are opened there."""
+"""The spec of a live job: plain values that travel to workers and are opened there."""
 
 from __future__ import annotations
 

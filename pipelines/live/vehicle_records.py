@@ -21,7 +21,7 @@ from transforms.encode.topic_messages import (
     encode_dead_letters,
     encode_uploads,
 )
-from transforms.live.first_verdict import newest_event_ms
+from transforms.live.lone_verdict import newest_event_ms
 from transforms.model.thresholds import Rules
 from transforms.model.uploads import Uploads
 

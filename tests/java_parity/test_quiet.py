@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas import MESSAGE_TYPES, REPORT_TYPES
 from transforms.bindings.bindings import SCHEMA as BINDINGS
 from transforms.bindings.bindings import Bindings
-from transforms.live.first_verdict import QUIET, SUSPECT, TOLD
+from transforms.live.first_verdict import HISTORY, QUIET, SUSPECT
 from transforms.model.thresholds import Rules
 from transforms.terminal_rules.clock import DEVICE, FALLBACK, Times, judge_clocks
 from transforms.terminal_rules.verdicts import SCHEMA, SUMMARIES, judge
@@ -43,13 +43,13 @@ class Upload:
     odometer_m: int | None
     ignition_on: bool | None
 
-    def register_row(self, device_no: str) -> dict:
+    def summary(self, device_no: str) -> dict:
         index = MESSAGE_TYPES.index(self.message_type)
         row = vars(self) | {"object": "", "device_no": device_no, "samples": 1}
         return row | {"message_type": index}
 
     def first_look(self) -> tuple[int, int]:
-        """Kind and event time, as `live.first_verdict` tells them of an upload by itself."""
+        """Kind and event time, as `live.first_verdict` finds them for an upload by itself."""
         boot_count, uptime_s = (-1 if v is None else v for v in (self.boot_count, self.uptime_s))
         alone = (0, self.received_ms, self.latest_ms, boot_count, uptime_s)
         verdict = judge_clocks(Times(*(np.array([v], np.int64) for v in alone)), RULES.clock)
@@ -57,7 +57,7 @@ class Upload:
         event = self.received_ms if fallback else self.latest_ms - int(verdict.offset_ms[0])
         if verdict.source[0] != DEVICE or verdict.flags[0]:
             return SUSPECT, event
-        return TOLD if self.message_type in REPORT_TYPES else QUIET, event
+        return HISTORY if self.message_type in REPORT_TYPES else QUIET, event
 
 
 def ask(model, now_ms, device_no, upload):
@@ -80,13 +80,15 @@ def ask(model, now_ms, device_no, upload):
 
 def verdicts(uploads, device_no, bindings):
     """What the rules say of each line: `SCHEMA` without its place."""
-    rows = [upload.register_row(device_no) for upload in uploads]
+    rows = [upload.summary(device_no) for upload in uploads]
     table = pa.Table.from_pylist(rows, schema=SUMMARIES)
-    said = judge(table, bindings.vehicle_at, RULES).to_pylist()
+    exceptions = judge(table, bindings.vehicle_at, RULES).to_pylist()
     silent = {
         upload.line: (True, True, 0, DEVICE, upload.received_ms, 0, None) for upload in uploads
     }
-    return silent | {row["line"]: tuple(row[name] for name in SCHEMA.names[2:]) for row in said}
+    return silent | {
+        row["line"]: tuple(row[name] for name in SCHEMA.names[2:]) for row in exceptions
+    }
 
 
 SECONDS = st.sampled_from([1, 2, 10, 29, 30, 31, 60, 300, 599, 600, 601])

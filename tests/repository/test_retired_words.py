@@ -92,8 +92,9 @@ JAVA_CLASSES = """
 """
 
 IDENTIFIERS = """
-    BadConfig Changed Interference Live Passing Unmeant World enroll parcel patiently told_plan
-    world_of
+    BadConfig Changed Interference Live Passing Said Told Unmeant World enroll parcel patiently
+    told_plan world_of
+    DEAD_LETTERS_TOPIC LATE_TOPIC MINUTES_TOPIC UNBOUND_TOPIC NOTHING_TOLD TOLD_ROWS register_rows
     connectors.archive.names.Block connectors.archive.names.Blocks
     connectors.archive.progress.Mark connectors.sinks.row_counts.bigquery_rows
     connectors.sinks.row_counts.elasticsearch_documents connectors.sinks.row_counts.holdings
@@ -103,7 +104,11 @@ IDENTIFIERS = """
     runners.cli.options.worker_python runners.cli.options.workers runners.cli.submit._live
     runners.flink.client.told runners.flink.live_job.OF_MINUTES runners.flink.live_job.Plan
     transforms.decode.avro_container.Block
+    pipelines.live.flink.arrow_blocks.layout pipelines.live.flink.arrow_blocks.schema
     transforms.live.block_verdicts.alone transforms.live.first_verdict.alone
+    transforms.live.first_verdict.REGISTERED transforms.live.first_verdict.TOLD
+    transforms.live.first_verdict.lone_verdict transforms.live.first_verdict.registered
+    transforms.terminal_rules.clock.Verdict transforms.terminal_rules.verdicts.REGISTERED
     connectors.kafka.bounded_read.Place read_places
 """
 """Names in Python: everywhere, or those of one module."""

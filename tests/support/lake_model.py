@@ -14,7 +14,7 @@ from connectors.archive.offset_blocks import cut
 from pipelines.backfill.spec import BackfillSpec
 from pipelines.live.lake_sink.units import block_of, objects_of, progress
 from pipelines.live.lake_sink.write_block import Core, write_records
-from transforms.live.block_verdicts import Told, judge_dossiers, register_rows
+from transforms.live.block_verdicts import Overrides, judge_dossiers, upload_summaries
 from transforms.live.first_verdict import numbered
 from transforms.live.revised_minutes import DOSSIER
 
@@ -25,7 +25,7 @@ class Unit:
 
     end: int = 0
     dirty: bool = False
-    told: dict[int, bytes] = field(default_factory=dict)
+    overrides: dict[int, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -57,7 +57,7 @@ class LiveLake:
         at = self.known.read[place]
         raw = numbered(self.topics[place].slice(at, count))
         self.known.read[place] += raw.num_rows
-        for row in register_rows(raw, self.core.decoder, self.core.rules).to_pylist():
+        for row in upload_summaries(raw, self.core.decoder, self.core.rules).to_pylist():
             self.known.dossiers[row["device_no"]].append(row)
             self.known.unjudged.add(row["device_no"])
         for row in progress(raw, self.job.block, self.job.block).to_pylist():
@@ -70,14 +70,14 @@ class LiveLake:
         rows = [row | {"version": 1} for row in self.known.dossiers[device_no]]
         dossier = pa.RecordBatch.from_pylist(rows, schema=DOSSIER)
         objects = objects_of(dossier, self.job.block, self.job.zone)
-        told = judge_dossiers(dossier, objects, self.core.bindings, self.core.rules)
-        for row in told.to_pylist():
+        overrides = judge_dossiers(dossier, objects, self.core.bindings, self.core.rules)
+        for row in overrides.to_pylist():
             start = row["offset"] // self.job.block * self.job.block
             unit = self.known.units[f"{row['topic']}|{row['partition']}|{start}"]
-            unit.dirty |= unit.told.get(row["offset"]) != row["verdict"]
-            unit.told[row["offset"]] = row["verdict"]
+            unit.dirty |= unit.overrides.get(row["offset"]) != row["verdict"]
+            unit.overrides[row["offset"]] = row["verdict"]
             if row["verdict"] is None:
-                del unit.told[row["offset"]]
+                del unit.overrides[row["offset"]]
 
     def write(self, name: str) -> None:
         """A block, whole."""
@@ -86,10 +86,10 @@ class LiveLake:
         block = block_of(name, unit.end)
         records = self.topics[block.topic, block.partition]
         records = records.slice(block.start, block.end - block.start)
-        offsets = np.array(sorted(unit.told), np.int64)
-        packed = pa.array([unit.told[offset] for offset in offsets.tolist()], pa.binary())
-        told = Told.unpack(offsets, packed)
-        write_records(self.job, cut([records], block, self.job.zone), told, self.core)
+        offsets = np.array(sorted(unit.overrides), np.int64)
+        packed = pa.array([unit.overrides[offset] for offset in offsets.tolist()], pa.binary())
+        overrides = Overrides.unpack(offsets, packed)
+        write_records(self.job, cut([records], block, self.job.zone), overrides, self.core)
 
     def checkpoint(self) -> None:
         """Remember what is known."""

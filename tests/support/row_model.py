@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 from connectors.sinks.tables import TELEMETRY, revision
 from pipelines.row_revisions import gone_rows, looked_at, revised
-from transforms.live.first_verdict import REGISTERED, first_look, numbered, registered
+from transforms.live.first_verdict import REMEMBERED, first_look, numbered, remembered
 from transforms.live.revised_minutes import DOSSIER
 from transforms.live.revised_rows import NEVER_LATE, first_rows, revised_rows
-from transforms.live.written_versions import Said
+from transforms.live.written_versions import WrittenVersions
 
 
 class Store:
@@ -50,13 +50,13 @@ class RowStream:
         self.core = (decoder, bindings, rules)
         self.store = store
         self.now_ms = 1_800_000_000_000
-        self.said = Said(0, NEVER_LATE // 2)
-        self.register = REGISTERED.empty_table()
+        self.written = WrittenVersions(0, NEVER_LATE // 2)
+        self.register = REMEMBERED.empty_table()
         self.records = {}
 
     def starts_anew(self):
         """What was remembered of what was written is lost."""
-        self.said = Said(self.now_ms, NEVER_LATE // 2)
+        self.written = WrittenVersions(self.now_ms, NEVER_LATE // 2)
 
     def take(self, raw):
         """One batch of records: first look, then the dossiers of its terminals."""
@@ -68,7 +68,7 @@ class RowStream:
             rows = first_rows(look)
             table = TELEMETRY[rows.message_type]
             self.store.write(table, looked_at(table, rows.telemetry))
-        new = registered(found.looks, raw, pa.nulls(raw.num_rows, pa.binary()))
+        new = remembered(found.looks, raw, pa.nulls(raw.num_rows, pa.binary()))
         self.register = pa.concat_tables([self.register, pa.Table.from_batches([new])])
         self.judge(pc.unique(new.column("device_no")))
 
@@ -81,7 +81,7 @@ class RowStream:
         (dossiers,) = rows.cast(DOSSIER).combine_chunks().to_batches()
         self.now_ms += 1
         known = revision(self.now_ms)
-        for part in revised_rows(dossiers, self.said, self._again, *self.core):
+        for part in revised_rows(dossiers, self.written, self._again, *self.core):
             table = TELEMETRY[part.message_type]
             self.store.write(table, revised(table, part.telemetry, known))
             self.store.write(table, gone_rows(table, part.gone, known))

@@ -10,7 +10,7 @@ import pyarrow as pa
 from schemas.arrow import record_schema
 from transforms.facts.packed_partials import PART, unpack
 from transforms.facts.vehicle_minutes import merge
-from transforms.live.first_verdict import first_look, numbered, registered
+from transforms.live.first_verdict import first_look, numbered, remembered
 from transforms.live.revised_minutes import DOSSIER, revise
 
 LATENESS_MS = 24 * 3_600_000
@@ -35,7 +35,7 @@ class Stream:
             self.records[place] = raw.slice(row, 1)
         found = first_look(raw, *self.core)
         self.dead += found.dead.num_rows
-        rows = registered(found.looks, raw, pa.nulls(raw.num_rows, pa.binary()))
+        rows = remembered(found.looks, raw, pa.nulls(raw.num_rows, pa.binary()))
         touched = set()
         for row in rows.to_pylist():
             self._contribute(row | {"version": 0})

@@ -1,32 +1,33 @@
 """A terminal's uploads judged together, again and again as they come (the stream's `judge`).
 
-A dossier holds the upload summaries of all uploads of a terminal that are remembered. The verdicts
-on it are those a backfill over the same uploads would reach."""
+A dossier holds the summaries of all uploads of a terminal that are remembered. The verdicts on
+it are those a backfill over the same uploads would reach.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.layouts import layout
 from transforms.bindings.bindings import Bindings
 from transforms.decode.decoder import Decoder
 from transforms.facts.packed_partials import parts
 from transforms.facts.telemetry import prepare, settle
 from transforms.facts.vehicle_minutes import PARTIALS
-from transforms.live.first_verdict import CONTRIBUTIONS, QUIET, REGISTERED, decode_by_topic, is_late
+from transforms.live.first_verdict import CONTRIBUTIONS, QUIET, decode_by_topic
+from transforms.live.lone_verdict import is_late
 from transforms.model.arrow_numpy import codes, filled_int64
 from transforms.model.quality_flags import BIT
 from transforms.model.raw_messages import SCHEMA as RAW
 from transforms.model.thresholds import Rules
-from transforms.terminal_rules.clock import FALLBACK
-from transforms.terminal_rules.verdicts import SCHEMA as VERDICTS
-from transforms.terminal_rules.verdicts import SUMMARIES as JUDGED
-from transforms.terminal_rules.verdicts import judge
+from transforms.terminal_rules.verdicts import SUMMARIES, Verdicts, judge
 
-DOSSIER = pa.schema([*REGISTERED, pa.field("version", pa.int64(), nullable=False)])
+DOSSIER = layout("dossier")
 """`parts` are without partials: where the upload added something when it was first looked at."""
 
 ReadAgain = Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -74,29 +75,15 @@ def judged(
         "content": pa.array(np.asarray(rows.column("content")).view(np.uint64)),
         "ignition_on": rows.column("ignition_on").cast(pa.bool_()),
     }
-    table = pa.Table.from_arrays([columns[name] for name in JUDGED.names], schema=JUDGED)
-    said = judge(table, bindings.vehicle_at, rules)
-    at = np.asarray(said.column("line"))
-    received = filled_int64(rows.column("received_ms"), 0)
-    defaults = {
-        "counts": np.ones(count, bool),
-        "shows": np.ones(count, bool),
-        "offset_ms": np.zeros(count, np.int64),
-        "source": np.zeros(count, np.int8),
-        "received_ms": received.copy(),
-        "flags": np.zeros(count, np.int64),
-    }
-    for name, values in defaults.items():
-        values[at] = said.column(name).to_numpy(zero_copy_only=False)
-    latest = filled_int64(rows.column("latest_ms"), 0)
-    fallback = defaults["source"] == FALLBACK
-    event = np.where(fallback, defaults["received_ms"], latest - defaults["offset_ms"])
-    defaults["counts"] &= ~is_late(received, event, lateness_ms)
-    ignition = np.full(count, -1, np.int8)
-    ignition[at] = filled_int64(said.column("ignition_counts"), -1)
-    arrays = [columns["object"], columns["line"], *(pa.array(v) for v in defaults.values())]
-    arrays.append(pa.array(ignition == 1, mask=ignition < 0))
-    return rows, pa.RecordBatch.from_arrays(arrays, schema=VERDICTS)
+    table = pa.Table.from_arrays([columns[name] for name in SUMMARIES.names], schema=SUMMARIES)
+    exceptions = judge(table, bindings.vehicle_at, rules)
+    verdicts = Verdicts.unremarkable(filled_int64(rows.column("received_ms"), 0)).replaced(
+        np.asarray(exceptions.column("line")), Verdicts.from_table(exceptions)
+    )
+    event = verdicts.event_ms(filled_int64(rows.column("latest_ms"), 0))
+    late = is_late(filled_int64(rows.column("received_ms"), 0), event, lateness_ms)
+    verdicts = replace(verdicts, counts=verdicts.counts & ~late)
+    return rows, verdicts.to_table(columns["object"], columns["line"])
 
 
 def _wanted(rows: pa.RecordBatch, verdicts: pa.RecordBatch) -> np.ndarray:
@@ -113,8 +100,8 @@ def _wanted(rows: pa.RecordBatch, verdicts: pa.RecordBatch) -> np.ndarray:
     chosen = order[starts]
     first = np.minimum.reduceat(place[order], starts)
     differs = (np.asarray(verdicts.column("flags")) & BIT["DUP_DIFF"]) != 0
-    told = np.asarray(rows.column("kind")) != QUIET
-    touched = (told | differs)[chosen] | (chosen != first)
+    not_quiet = np.asarray(rows.column("kind")) != QUIET
+    touched = (not_quiet | differs)[chosen] | (chosen != first)
     return np.sort(chosen[touched])
 
 

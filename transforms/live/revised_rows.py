@@ -3,7 +3,7 @@ terminal's other uploads say otherwise. What `dossier` does for minutes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,14 +11,15 @@ import pyarrow as pa
 from transforms.bindings.bindings import Bindings
 from transforms.decode.decoder import Decoder
 from transforms.facts.telemetry import Prepared, event_times, prepare, settle
-from transforms.live.first_verdict import QUIET, Look, decode_by_topic, lone_verdict
+from transforms.live.first_verdict import QUIET, Look, decode_by_topic
+from transforms.live.lone_verdict import lone_verdicts
 from transforms.live.revised_minutes import ReadAgain, judged, records
-from transforms.live.written_versions import CLEAR, Said
+from transforms.live.written_versions import CLEAR, WrittenVersions
 from transforms.model.arrow_numpy import codes, filled_int64
 from transforms.model.thresholds import Rules
 from transforms.model.uploads import Uploads
-from transforms.terminal_rules.clock import CORRECTED, DEVICE, Verdict
-from transforms.terminal_rules.verdicts import SCHEMA as VERDICTS
+from transforms.terminal_rules.clock import CORRECTED, DEVICE
+from transforms.terminal_rules.verdicts import Verdicts
 
 NEVER_LATE = int(np.iinfo(np.int64).max)
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
@@ -49,15 +50,15 @@ def first_rows(look: Look) -> Rows:
     """Rows of uploads looked at by themselves; of copies in one batch the first by receive time
     and place."""
     telemetry = look.settled.telemetry
-    kept = _first_copies(look.register, look.prepared.uploads.head)
+    kept = _first_copies(look.summaries, look.prepared.uploads.head)
     if not kept.all():
-        lines = np.asarray(look.register.column("line"))[kept]
+        lines = np.asarray(look.summaries.column("line"))[kept]
         telemetry = telemetry.filter(pa.array(np.isin(telemetry.column("line"), lines)))
     return Rows(look.settled.message_type, _placed(telemetry), NOTHING_GONE)
 
 
-def _first_copies(register: pa.RecordBatch, head: pa.RecordBatch) -> np.ndarray:
-    message = codes(register.column("message_id"))
+def _first_copies(summaries: pa.RecordBatch, head: pa.RecordBatch) -> np.ndarray:
+    message = codes(summaries.column("message_id"))
     names = ("offset", "partition", "received_time")
     keys = [filled_int64(head.column(name), 0) for name in names]
     order = np.lexsort((*keys, message))
@@ -73,17 +74,17 @@ def _placed(telemetry: pa.RecordBatch) -> pa.RecordBatch:
 
 def revised_rows(
     dossiers: pa.RecordBatch,
-    said: Said,
+    written: WrittenVersions,
     read_again: ReadAgain,
     decoder: Decoder,
     bindings: Bindings,
     rules: Rules,
 ) -> list[Rows]:
     """Rows of the uploads in whole dossiers (`revised_minutes.DOSSIER`) that are thought of
-    otherwise than was `said`, which from now on counts these as said."""
+    otherwise than was `written`, which from now on counts these as written."""
     rows, verdicts = judged(dossiers, bindings, rules, NEVER_LATE)
     ruling = _Ruling.of(rows, verdicts, rules)
-    wanted = ruling.copies_of(_unsaid(rows, ruling, said))
+    wanted = ruling.copies_of(_unwritten(rows, ruling, written))
     if not len(wanted):
         return []
     good, _ = decode_by_topic(records(rows, wanted, read_again), decoder)
@@ -95,35 +96,29 @@ class _Ruling:
     """Verdicts on the rows of dossiers, and what stands without them: `own` is the verdict each
     had by itself, `clear` says that both are the same. Arrays of shape (rows,)."""
 
-    verdicts: pa.RecordBatch
-    own: Verdict
-    received_ms: np.ndarray
+    table: pa.RecordBatch
+    verdicts: Verdicts
+    own: Verdicts
     latest_ms: np.ndarray
     message: np.ndarray
-    shows: np.ndarray
     copied: np.ndarray
     clear: np.ndarray
 
     @classmethod
-    def of(cls, rows: pa.RecordBatch, verdicts: pa.RecordBatch, rules: Rules) -> _Ruling:
-        received = filled_int64(rows.column("received_ms"), 0)
+    def of(cls, rows: pa.RecordBatch, table: pa.RecordBatch, rules: Rules) -> _Ruling:
+        verdicts, own = Verdicts.from_table(table), lone_verdicts(rows, rules)
         latest = filled_int64(rows.column("latest_ms"), 0)
-        own = lone_verdict(rows, received, latest, rules)
         message = codes(rows.column("message_id"))
         copied = (np.bincount(message) > 1)[message]
-        same = np.asarray(verdicts.column("source")) == own.source
-        same &= np.asarray(verdicts.column("offset_ms")) == own.offset_ms
-        same &= np.asarray(verdicts.column("flags")) == own.flags
-        shows = np.asarray(verdicts.column("shows").to_numpy(zero_copy_only=False), bool)
-        return cls(verdicts, own, received, latest, message, shows, copied, same & ~copied)
+        same = verdicts.source == own.source
+        same &= verdicts.offset_ms == own.offset_ms
+        same &= verdicts.flags == own.flags
+        return cls(table, verdicts, own, latest, message, copied, same & ~copied)
 
     @property
     def moved(self) -> np.ndarray:
         """Rows whose samples may have been dated otherwise before."""
-        own = (self.own.source != DEVICE) | (self.own.flags != 0)
-        return np.asarray(
-            own | self.copied | (np.asarray(self.verdicts.column("source")) != DEVICE)
-        )
+        return np.asarray(self.own.suspect() | self.copied | (self.verdicts.source != DEVICE))
 
     def copies_of(self, chosen: np.ndarray) -> np.ndarray:
         """The chosen rows and all copies of their uploads, ascending."""
@@ -133,43 +128,39 @@ class _Ruling:
         """Verdicts under which rows may have been written before: each upload's own, and as if
         its newest sample was taken when it was received, which is about what neighbours make of a
         clock that is off."""
-        off = np.where(self.moved, self.latest_ms - self.received_ms, 0)
+        received = self.own.received_ms
+        off = np.where(self.moved, self.latest_ms - received, 0)
         corrected = np.full(len(off), CORRECTED, np.int8)
-        own = self.own
-        return [self._as(own.offset_ms, own.source), self._as(off, corrected)]
-
-    def _as(self, offset_ms: np.ndarray, source: np.ndarray) -> pa.RecordBatch:
-        columns = {name: self.verdicts.column(name) for name in VERDICTS.names}
-        columns |= {
-            "offset_ms": pa.array(offset_ms),
-            "source": pa.array(source),
-            "received_ms": pa.array(self.received_ms),
-        }
-        return pa.RecordBatch.from_arrays([columns[n] for n in VERDICTS.names], schema=VERDICTS)
+        offsets_and_sources = [(self.own.offset_ms, self.own.source), (off, corrected)]
+        others = [
+            replace(self.verdicts, offset_ms=offset_ms, source=source, received_ms=received)
+            for offset_ms, source in offsets_and_sources
+        ]
+        places = self.table.column("object"), self.table.column("line")
+        return [one.to_table(*places) for one in others]
 
 
-def _unsaid(rows: pa.RecordBatch, ruling: _Ruling, said: Said) -> np.ndarray:
+def _unwritten(rows: pa.RecordBatch, ruling: _Ruling, written: WrittenVersions) -> np.ndarray:
     """Rows to be shown that must be written: one a message."""
-    shown = np.flatnonzero(ruling.shows)
+    shown = np.flatnonzero(ruling.verdicts.shows)
     taken = rows.take(pa.array(shown))
-    told = np.asarray(taken.column("kind")) != QUIET
+    not_quiet = np.asarray(taken.column("kind")) != QUIET
     marks = _marks(ruling, taken, shown)
-    changed = said.changed(
+    changed = written.changed(
         taken.column("device_no"),
         taken.column("message_id"),
         np.where(ruling.clear[shown], CLEAR, marks),
         np.asarray(taken.column("timestamp")),
-        told,
+        not_quiet,
     )
     return np.asarray(shown[changed])
 
 
 def _marks(ruling: _Ruling, taken: pa.RecordBatch, shown: np.ndarray) -> np.ndarray:
     """int64 of shape (shown,), not 0: different for what comes to different rows."""
-    verdicts = ruling.verdicts
     mixed = np.zeros(len(shown), np.uint64)
     for name in ("offset_ms", "source", "received_ms", "flags"):
-        mixed = _mix(mixed, filled_int64(verdicts.column(name), 0)[shown])
+        mixed = _mix(mixed, getattr(ruling.verdicts, name)[shown].astype(np.int64))
     for name in ("partition", "offset"):
         mixed = _mix(mixed, filled_int64(taken.column(name), 0))
     return np.asarray((mixed | np.uint64(1)).view(np.int64))
@@ -182,7 +173,7 @@ def _mix(mixed: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _revised(uploads: Uploads, ruling: _Ruling, bindings: Bindings, rules: Rules) -> Rows:
     prepared = prepare(uploads, rules)
-    settled = settle(prepared, ruling.verdicts, bindings, rules)
+    settled = settle(prepared, ruling.table, bindings, rules)
     gone = _gone(prepared, ruling)
     return Rows(uploads.message_type, _placed(settled.telemetry), gone)
 
@@ -193,9 +184,9 @@ def _gone(prepared: Prepared, ruling: _Ruling) -> pa.RecordBatch:
     line = np.asarray(uploads.head.column("line"))[uploads.upload]
     moved = np.flatnonzero(ruling.moved[line])
     line, upload, sample = line[moved], uploads.upload[moved], prepared.sample_idx[moved]
-    message, shows = ruling.message[line], ruling.shows[line]
-    verdicts = [ruling.verdicts, *ruling.otherwise()] if len(moved) else []
-    times = [event_times(prepared, one)[moved] for one in verdicts]
+    message, shows = ruling.message[line], ruling.verdicts.shows[line]
+    tables = [ruling.table, *ruling.otherwise()] if len(moved) else []
+    times = [event_times(prepared, one)[moved] for one in tables]
     none = np.empty(0, np.int64)
     found, of = [none], [none]
     for day in (_day(time + slack) for time in times for slack in (-HOUR_MS, 0, HOUR_MS)):

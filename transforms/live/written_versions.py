@@ -14,7 +14,7 @@ CLEAR = 0
 
 
 @dataclass
-class Said:
+class WrittenVersions:
     """By terminal, the marks of its uploads that are not CLEAR; of at most `most` uploads, those
     of the terminals judged last.
 
@@ -36,10 +36,10 @@ class Said:
         message_id: pa.Array,
         mark: np.ndarray,
         timestamp_ms: np.ndarray,
-        told: np.ndarray,
+        not_quiet: np.ndarray,
     ) -> np.ndarray:
         """bool of shape (uploads,): uploads of whole dossiers to write, which are remembered as
-        written. `told` are those that others than their copies can have a say in."""
+        written. `not_quiet` are those that others than their copies can have a say in."""
         written = np.zeros(len(mark), bool)
         encoded = device_no.dictionary_encode()
         of = np.asarray(encoded.indices)
@@ -50,7 +50,7 @@ class Said:
             terminal = encoded.dictionary[int(of[rows[0]])].as_py()
             known = self._forget(terminal)
             before = timestamp_ms[rows] < self.since_ms
-            doubtful = (mark[rows] != CLEAR) | (told[rows] & before & (known is None))
+            doubtful = (mark[rows] != CLEAR) | (not_quiet[rows] & before & (known is None))
             rows = rows if known else rows[doubtful]
             ids = message_id.take(pa.array(rows)).to_pylist()
             fixed = timestamp_ms[rows] < timestamp_ms[order[start:end]].max() - self.settled_ms

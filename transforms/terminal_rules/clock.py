@@ -35,7 +35,7 @@ class Times:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClockVerdict:
     """Arrays of shape (uploads,): event time = device time - `offset_ms` (int64), or the receive
     time where `source` (int8, an index into `SOURCES`) is FALLBACK; `flags` are int64 bits."""
 
@@ -44,7 +44,7 @@ class Verdict:
     flags: np.ndarray
 
 
-def judge_clocks(times: Times, rules: Clock) -> Verdict:
+def judge_clocks(times: Times, rules: Clock) -> ClockVerdict:
     """The clock rules of docs/rules.md, section 4; the first that applies decides."""
     count = len(times.terminal)
     offset = np.zeros(count, np.int64)
@@ -91,7 +91,7 @@ def judge_clocks(times: Times, rules: Clock) -> Verdict:
     flags[epoch] |= BIT["CLOCK_EPOCH"]
     source[epoch] = FALLBACK
     _date_by_boot(times, latest, epoch, epoch_start, good, offset, source, rules)
-    return Verdict(offset, source, flags)
+    return ClockVerdict(offset, source, flags)
 
 
 def _epoch_of(latest: np.ndarray, rules: Clock) -> np.ndarray:

@@ -11,29 +11,6 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 
-_KINDS = {
-    pa.string(): "string",
-    pa.binary(): "bytes",
-    pa.int64(): "long",
-    pa.int32(): "int",
-    pa.int8(): "byte",
-}
-_TYPES = {kind: arrow for arrow, kind in _KINDS.items()}
-
-
-def layout(schema: pa.Schema) -> str:
-    """How the Java side is told of a schema: `name:kind` or `name:kind?`, comma-separated."""
-    return ",".join(f"{f.name}:{_KINDS[f.type]}{'?' if f.nullable else ''}" for f in schema)
-
-
-def schema(text: str) -> pa.Schema:
-    """The schema a layout tells of."""
-    fields = []
-    for column in text.split(","):
-        name, _, kind = column.partition(":")
-        fields.append(pa.field(name, _TYPES[kind.rstrip("?")], nullable=kind.endswith("?")))
-    return pa.schema(fields)
-
 
 def read_block(block: bytes, columns: pa.Schema) -> pa.RecordBatch:
     """The batch of a block, on the block's own memory."""

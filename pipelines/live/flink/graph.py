@@ -14,9 +14,13 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.datastream.functions import MapFunction
 from pyflink.java_gateway import get_gateway
 
-from pipelines.live.flink.arrow_blocks import layout
 from pipelines.live.stage import Stage
+from schemas.layouts import as_text
 
+UID_DEVICE_TOPICS = "device topics"
+UID_BATCH = "batch"
+UID_KAFKA = "kafka"
+"""Of steps that several jobs have. A uid stays as it is, whatever the step is called in code."""
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 
 
@@ -62,13 +66,13 @@ class Graph:
         self, topics: Sequence[str], properties: Mapping[str, str], start_at: str
     ) -> DataStream:
         """Records of device topics, as blocks of their exact bytes."""
-        return self._blocks("device topics", "batch", topics, properties, start_at)
+        return self._blocks(UID_DEVICE_TOPICS, UID_BATCH, topics, properties, start_at)
 
     def records(
         self, name: str, topics: Sequence[str], properties: Mapping[str, str], start_at: str
     ) -> DataStream:
         """Records of other topics in the same way."""
-        return self._blocks(name, f"batch {name}", topics, properties, start_at)
+        return self._blocks(name, f"{UID_BATCH} {name}", topics, properties, start_at)
 
     def _blocks(
         self,
@@ -102,13 +106,16 @@ class Graph:
     def python(self, blocks: DataStream, name: str, stage: Stage) -> list[DataStream]:
         """A stage written in Python, from blocks to the rows of its outputs."""
         outputs = blocks.map(_Python(stage), BYTES).name(name).uid(self._uid(name))
-        unbatch = java().UnbatchRows([layout(columns) for columns in stage.OUTPUTS])
+        unbatch = java().UnbatchRows([as_text(columns) for columns in stage.OUTPUTS])
         first = self.transform(outputs, f"{name}: rows", unbatch.tag(0).getTypeInfo(), unbatch)
         others = [
-            DataStream(first._j_data_stream.getSideOutput(unbatch.tag(number)))
-            for number in range(1, len(stage.OUTPUTS))
+            self.side_output(first, unbatch.tag(number)) for number in range(1, len(stage.OUTPUTS))
         ]
         return [first, *others]
+
+    def side_output(self, stream: DataStream, tag: Any) -> DataStream:
+        """The rows that a step written in Java hands on under a tag."""
+        return DataStream(stream._j_data_stream.getSideOutput(tag))
 
     def keyed(
         self, rows: DataStream, key: Any, name: str, type_info: Any, operator: Any
@@ -118,9 +125,7 @@ class Graph:
         keyed = DataStream(rows._j_data_stream.keyBy(key, text))
         return self.transform(keyed, name, type_info, operator)
 
-    def to_kafka(
-        self, rows: DataStream, name: str, properties: Mapping[str, str], transactions: str
-    ) -> None:
+    def to_kafka(self, rows: DataStream, properties: Mapping[str, str], transactions: str) -> None:
         """Write Kafka records in the transactions of the checkpoints."""
         sink = java().Kafka.sink(dict(properties), transactions)
-        rows._j_data_stream.sinkTo(sink).name(name).uid(self._uid(name))
+        rows._j_data_stream.sinkTo(sink).name(UID_KAFKA).uid(self._uid(UID_KAFKA))

@@ -9,15 +9,17 @@ from pyflink.datastream import DataStream
 from pipelines.live.flink.graph import BYTES, Graph, java
 from pipelines.live.spec import LiveJobSpec
 
+UID_DOSSIERS = "dossiers"
 
-def dossiers(graph: Graph, live: LiveJobSpec, register: DataStream) -> DataStream:
-    """Upload summaries (`REGISTERED`) to whole dossiers (`DOSSIER`) of terminals that are to be
+
+def dossiers(graph: Graph, live: LiveJobSpec, summaries: DataStream) -> DataStream:
+    """Upload summaries (`REMEMBERED`) to whole dossiers (`DOSSIER`) of terminals that are to be
     judged."""
     flink, rules = java(), live.rules.terminal
     return graph.keyed(
-        register,
+        summaries,
         flink.Keys.Text(flink.TerminalUploads.LAYOUT, "device_no"),
-        "dossiers",
+        UID_DOSSIERS,
         BYTES.get_java_type_info(),
         flink.TerminalUploads(
             live.keep_ms,

@@ -18,31 +18,39 @@ from pipelines.live.lake_sink.stages import (
 )
 from pipelines.live.spec import LiveJobSpec
 
+UID_LOOK = "look"
+UID_JUDGE = "judge"
+UID_BLOCKS = "blocks"
+UID_WRITE_BLOCKS = "write blocks"
+UID_VEHICLE_MINUTES = "vehicle minutes"
+UID_HOURS_OF_MINUTES = "hours of minutes"
+UID_HOURS = "hours"
+UID_WRITE_HOURS = "write hours"
 JUDGEMENTS_UNTIL_FULL = 2
-"""A full block waits for what is soon told of its last uploads."""
+"""A full block waits until its last uploads were judged."""
 
 
 def build(graph: Graph, live: LiveJobSpec, start_at: str, transactions: str) -> None:
     """The whole job, from Kafka to the lake."""
     properties = live.source_properties()
     records = graph.device_records(live.device_topics, properties, start_at)
-    register, reach = graph.python(records, "look", BlockLookStage(live))
-    judged = dossiers(graph, live, register)
-    (told,) = graph.python(judged, "judge", JudgeStage(live))
-    blocks = _units(graph, live, reach.union(told), "blocks", keeps_items=True)
-    graph.python(blocks, "write blocks", WriteBlockStage(live))
-    minutes = graph.records("vehicle minutes", [topics.MINUTES], properties, start_at)
-    changed, refused = graph.python(minutes, "hours of minutes", HourStage(live))
-    hours = _units(graph, live, changed, "hours", keeps_items=False)
-    (unread,) = graph.python(hours, "write hours", WriteHourStage(live))
-    graph.to_kafka(refused.union(unread), "kafka", live.sink_properties(), transactions)
+    summaries, reach = graph.python(records, UID_LOOK, BlockLookStage(live))
+    judged = dossiers(graph, live, summaries)
+    (overrides,) = graph.python(judged, UID_JUDGE, JudgeStage(live))
+    blocks = _units(graph, live, reach.union(overrides), UID_BLOCKS, keeps_items=True)
+    graph.python(blocks, UID_WRITE_BLOCKS, WriteBlockStage(live))
+    minutes = graph.records(UID_VEHICLE_MINUTES, [topics.MINUTES], properties, start_at)
+    changed, refused = graph.python(minutes, UID_HOURS_OF_MINUTES, HourStage(live))
+    hours = _units(graph, live, changed, UID_HOURS, keeps_items=False)
+    (unread,) = graph.python(hours, UID_WRITE_HOURS, WriteHourStage(live))
+    graph.to_kafka(refused.union(unread), live.sink_properties(), transactions)
 
 
 def _units(
     graph: Graph, live: LiveJobSpec, rows: DataStream, name: str, keeps_items: bool
 ) -> DataStream:
-    """What is told of units, until they are due. A block is remembered longer than the uploads in
-    it, so that it is never written again without what was told of some."""
+    """Changes of units, until they are due. A block is remembered longer than the uploads in it, so
+    that it is never written again without the verdicts on some."""
     flink = java()
     return graph.keyed(
         rows,

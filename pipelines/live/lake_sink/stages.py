@@ -1,4 +1,4 @@
-"""The Python stages of the live lake: which blocks there are and what is told of their uploads;
+"""The Python stages of the live lake: which blocks there are and the verdicts on their uploads;
 writing a block; and the same for the hours of vehicle minutes."""
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from pipelines.live.spec import LiveJobSpec
 from pipelines.live.stage import Stage
 from pipelines.live.vehicle_records import dead_records
 from transforms.encode.read_vehicle_minutes import decode_minutes
-from transforms.live.block_verdicts import Told, judge_dossiers, register_rows
-from transforms.live.first_verdict import REGISTERED
+from transforms.live.block_verdicts import Overrides, judge_dossiers, upload_summaries
+from transforms.live.first_verdict import REMEMBERED
 from transforms.live.revised_minutes import DOSSIER
 from transforms.model.arrow_numpy import filled_int64
 from transforms.model.dead_letters import Refusal, dead_letters
@@ -49,12 +49,12 @@ Done = TypeVar("Done")
 
 
 def lake_of(live: LiveJobSpec) -> LakeSettings:
-    """Where a job's lake is. Raises BadSettings where nobody said it."""
+    """Where a job's lake is. Raises BadSettings where that is not set."""
     return settings_as(LakeSettings, live.store, live.name)
 
 
 def job_of(live: LiveJobSpec) -> BackfillSpec:
-    """The same work as a backfill of the topics would be told it, but for bindings and schemas."""
+    """The same work as the spec of a backfill of the topics, but for bindings and schemas."""
     store = lake_of(live)
     return BackfillSpec(
         archive=SCHEME + bootstrap(live.kafka),
@@ -72,7 +72,7 @@ def job_of(live: LiveJobSpec) -> BackfillSpec:
 class BlockLookStage(Stage):
     """Records to upload summaries, and how far blocks reach. Nothing is too late for the lake."""
 
-    OUTPUTS = (REGISTERED, UNIT_ROWS)
+    OUTPUTS = (REMEMBERED, UNIT_ROWS)
     COUNTS = ("uploads_in",)
 
     def __call__(self, block: bytes) -> bytes:
@@ -80,11 +80,11 @@ class BlockLookStage(Stage):
         decoder, _ = self.worker.now()
         self.tally["uploads_in"] += raw.num_rows
         reach = progress(raw, BLOCK, lake_of(self.live).flush_size)
-        return stage_output([(0, register_rows(raw, decoder, self.live.rules)), (1, reach)])
+        return stage_output([(0, upload_summaries(raw, decoder, self.live.rules)), (1, reach)])
 
 
 class JudgeStage(Stage):
-    """Whole dossiers to what they tell of uploads."""
+    """Whole dossiers to the verdicts that are not the uploads' lone ones."""
 
     OUTPUTS = (UNIT_ROWS,)
     COUNTS = ("uploads_judged", "verdicts_told")
@@ -94,14 +94,16 @@ class JudgeStage(Stage):
         _, terminals = self.worker.now()
         dossiers = read_block(block, DOSSIER)
         objects = objects_of(dossiers, BLOCK, live.zone)
-        told = judge_dossiers(dossiers, objects, terminals.bindings, live.rules)
+        overrides = judge_dossiers(dossiers, objects, terminals.bindings, live.rules)
         self.tally["uploads_judged"] += dossiers.num_rows
-        self.tally["verdicts_told"] += told.num_rows
-        offsets = filled_int64(told.column("offset"), 0)
-        units = joined(told.column("topic"), told.column("partition"), offsets // BLOCK * BLOCK)
-        none = np.zeros(told.num_rows, np.int64)
-        item = told.column("offset").cast(pa.string())
-        rows = unit_rows(units, none, none, False, item, told.column("verdict"))
+        self.tally["verdicts_told"] += overrides.num_rows
+        offsets = filled_int64(overrides.column("offset"), 0)
+        units = joined(
+            overrides.column("topic"), overrides.column("partition"), offsets // BLOCK * BLOCK
+        )
+        none = np.zeros(overrides.num_rows, np.int64)
+        item = overrides.column("offset").cast(pa.string())
+        rows = unit_rows(units, none, none, False, item, overrides.column("verdict"))
         return stage_output([(0, rows)])
 
 
@@ -119,11 +121,11 @@ class LakeStage(StoreStage):
             except DependencyFailed as error:
                 raise TransientError(str(error)) from error
 
-        def told() -> None:
+        def on_retry() -> None:
             self.tally["retries"] += 1
 
         with self.writing():
-            return with_retries(lake_of(self.live), attempt, told)
+            return with_retries(lake_of(self.live), attempt, on_retry)
 
 
 class WriteBlockStage(LakeStage):
@@ -139,11 +141,13 @@ class WriteBlockStage(LakeStage):
         unit, end, items = due(block)
         job, one = job_of(self.live), block_of(unit, end)
         offsets = np.asarray(items.column("item").cast(pa.int64()))
-        told = Told.unpack(offsets, items.column("value"))
+        overrides = Overrides.unpack(offsets, items.column("value"))
 
         def write() -> Wrote:
             decoder, terminals = self.worker.now()
-            return write_block(job, one, told, Core(decoder, terminals.bindings, self.live.rules))
+            return write_block(
+                job, one, overrides, Core(decoder, terminals.bindings, self.live.rules)
+            )
 
         wrote = self.with_retries(write)
         self.tally["blocks_written"] += 1
@@ -165,7 +169,7 @@ class MinuteRecordsStage(LakeStage):
 
 
 class HourStage(MinuteRecordsStage):
-    """Records of `vehicle-minutes` to what they tell of hours, and those of no minute as dead
+    """Records of `vehicle-minutes` to changes of hours, and those of no minute as dead
     letters."""
 
     OUTPUTS = (UNIT_ROWS, OUT_RECORD)
@@ -189,8 +193,8 @@ class HourStage(MinuteRecordsStage):
         )
         hours = pa.array(local_hours(minute_ms, self.live.zone)).cast(pa.string())
         ends = np.ones(raw.num_rows, np.int64)
-        told = unit_rows(hours, ends, 0 * ends, grows(raw, minute_ms), keys, pack(raw))
-        return stage_output([(0, told), (1, self.letters(dead))])
+        changes = unit_rows(hours, ends, 0 * ends, grows(raw, minute_ms), keys, pack(raw))
+        return stage_output([(0, changes), (1, self.letters(dead))])
 
 
 class WriteHourStage(MinuteRecordsStage):

@@ -1,5 +1,5 @@
-"""Units of work that are written whole, as the stages and Java tell each other of them: blocks of
-device topics, and hours of vehicle minutes."""
+"""Units of work that are written whole, as stages and the Java side hand them to each other:
+blocks of device topics, and hours of vehicle minutes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.archive.names import OffsetBlock, arrival_hours, object_name
-from pipelines.live.flink.arrow_blocks import read_block, schema
+from pipelines.live.flink.arrow_blocks import read_block
+from schemas.layouts import layout
 from transforms.model.arrow_numpy import filled_int64
 
-UNIT_ROWS = schema("unit:string,end:long,full:byte,grows:byte,item:string?,value:bytes?")
-"""What is said of units that are written whole: blocks, or hours of minutes. Without an item a row
+UNIT_ROWS = layout("unit_change")
+"""Changes of units that are written whole: blocks, or hours of minutes. Without an item a row
 says how far its unit reaches."""
-UNIT = schema("unit:string,end:long,item:string?,value:bytes?")
+UNIT = layout("unit_due")
 """A unit that is due: a row without item, then its items."""
 MARK = "|"
 

@@ -29,7 +29,7 @@ from pipelines.backfill.spec import BackfillSpec
 from transforms.bindings.bindings import Bindings
 from transforms.decode.decoder import Decoder, decode
 from transforms.facts.telemetry import prepare, settle
-from transforms.live.block_verdicts import Told, verdicts_on
+from transforms.live.block_verdicts import Overrides, verdicts_on
 from transforms.model.thresholds import Rules
 from transforms.terminal_rules.upload_summary import summarize
 
@@ -59,11 +59,11 @@ class Wrote:
     bytes: int = 0
 
 
-def write_block(job: BackfillSpec, block: OffsetBlock, told: Told, core: Core) -> Wrote:
+def write_block(job: BackfillSpec, block: OffsetBlock, overrides: Overrides, core: Core) -> Wrote:
     """Read a block from Kafka and write its facts. Where Kafka no longer holds its beginning, what
     the lake has of it stays. Raises DependencyFailed."""
     try:
-        return write_records(job, read_block(job.brokers, block, job.zone), told, core)
+        return write_records(job, read_block(job.brokers, block, job.zone), overrides, core)
     except OffsetsGone:
         held = begin_offsets(job.brokers, [block.topic])[block.topic, block.partition]
         if held <= block.start:
@@ -73,17 +73,17 @@ def write_block(job: BackfillSpec, block: OffsetBlock, told: Told, core: Core) -
         _LOG.warning("%s: Kafka holds it from %d on; %s", block.name, held, why or "facts stay")
         if left is None:
             return Wrote()
-        return write_records(job, read_block(job.brokers, left, job.zone), told, core)
+        return write_records(job, read_block(job.brokers, left, job.zone), overrides, core)
 
 
-def write_records(job: BackfillSpec, records: Records, told: Told, core: Core) -> Wrote:
+def write_records(job: BackfillSpec, records: Records, overrides: Overrides, core: Core) -> Wrote:
     """Write the facts of a block's records."""
     objects: dict[str, _Object] = {}
     with ExitStack() as stack:
         for one, raw in records:
             if one.name not in objects:
                 objects[one.name] = stack.enter_context(_Object(job, one))
-            objects[one.name].take(raw, told, core)
+            objects[one.name].take(raw, overrides, core)
         for done in objects.values():
             done.begin()
     for done in objects.values():
@@ -116,7 +116,7 @@ class _Object:
         self._offsets: tuple[int, ...] = ()
         self._before = job.state.record(one.name)
 
-    def take(self, raw: pa.RecordBatch, told: Told, core: Core) -> None:
+    def take(self, raw: pa.RecordBatch, overrides: Overrides, core: Core) -> None:
         """The next messages of the object."""
         self.uploads += raw.num_rows
         self._offsets = widened(self._offsets, raw.column("offset"))
@@ -126,7 +126,7 @@ class _Object:
             prepared = prepare(uploads, core.rules)
             register = summarize(prepared.uploads)
             offsets = np.asarray(prepared.uploads.head.column("offset"))
-            verdicts = verdicts_on(register, offsets, told, core.rules, self._one.name)
+            verdicts = verdicts_on(register, offsets, overrides, core.rules, self._one.name)
             settled = settle(prepared, verdicts, core.bindings, core.rules)
             table = f"telemetry_{settled.message_type}"
             self.facts.write(table, settled.telemetry, settled.event_ms)

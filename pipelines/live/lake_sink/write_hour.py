@@ -106,7 +106,7 @@ def laid_over(before: pa.Table | None, minutes: Minutes) -> pa.Table:
     parts = [facts]
     if before is not None:
         keys = [minute_keys(facts), minute_keys(minutes.emptied)]
-        said = pc.is_in(minute_keys(before), value_set=pa.concat_arrays(keys))
-        parts.append(aligned(before.filter(pc.invert(said)), MINUTES))
+        replaced = pc.is_in(minute_keys(before), value_set=pa.concat_arrays(keys))
+        parts.append(aligned(before.filter(pc.invert(replaced)), MINUTES))
     table = pa.concat_tables(parts, promote_options="default")
     return table.sort_by([("vehicle_id", "ascending"), ("minute", "ascending")])

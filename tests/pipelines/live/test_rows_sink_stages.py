@@ -27,7 +27,7 @@ from tests.transforms.live.test_revised_minutes import raw_batch
 from transforms.decode.decoder import Decoder
 from transforms.encode.topic_messages import encode_minutes, minute_keys
 from transforms.facts.in_memory import facts
-from transforms.live.first_verdict import REGISTERED
+from transforms.live.first_verdict import REMEMBERED
 from transforms.live.revised_minutes import DOSSIER
 from transforms.model.thresholds import Rules
 
@@ -127,7 +127,7 @@ def outputs(told, schemas):
 
 def test_uploads_are_rows_in_the_store_when_their_register_rows_go_on(store):
     stage = opened(FirstRowsStage)
-    found = outputs(stage(records(log(1), log(2, NOON + MINUTE))), [REGISTERED, OUT_RECORD])
+    found = outputs(stage(records(log(1), log(2, NOON + MINUTE))), [REMEMBERED, OUT_RECORD])
     assert found.keys() == {0}
     assert found[0].num_rows == 2
     assert [name for name, _ in store.rows] == ["telemetry_log"] * 2
@@ -147,7 +147,7 @@ def test_a_refused_row_is_a_dead_letter_and_the_others_stand(store):
     store.refuses = "0002"
     stage = opened(FirstRowsStage)
     told = stage(records(log(1), log(1, device_no="0002")))
-    letters = outputs(told, [REGISTERED, OUT_RECORD])[1]
+    letters = outputs(told, [REMEMBERED, OUT_RECORD])[1]
     (value,) = letters.column("value").to_pylist()
     assert letters.column("topic").to_pylist() == ["dead-letters"]
     assert value[:5] == bytes([0, 0, 0, 0, DEAD])
@@ -186,7 +186,7 @@ def test_gauges_tell_what_was_written(store):
 def test_a_dossier_that_says_otherwise_is_written_over_what_was(store):
     uploads = [log(n, NOON + n * MINUTE - 9 * HOUR, NOON + n * MINUTE) for n in range(5)]
     first = opened(FirstRowsStage)
-    (register,) = outputs(first(records(*uploads)), [REGISTERED, OUT_RECORD]).values()
+    (register,) = outputs(first(records(*uploads)), [REMEMBERED, OUT_RECORD]).values()
     before = len(store.rows)
     revise = opened(RevisedRowsStage)
     revise.clock = lambda: NOON

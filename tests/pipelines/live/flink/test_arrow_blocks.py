@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.live.flink.arrow_blocks import layout, read_block, schema, stage_output
+from pipelines.live.flink.arrow_blocks import read_block, stage_output
 from pipelines.live.kafka_records import pack_headers, unpack_headers
+from schemas.layouts import layout
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 VALUES = {
@@ -39,7 +40,7 @@ def batches(draw):
 
 
 def sections(whole: bytes) -> list[tuple[int, bytes]]:
-    """Numbers of outputs and their blocks, as `Unbatch` finds them."""
+    """Numbers of outputs and their blocks, as `UnbatchRows` finds them."""
     found, at = [], 0
     while at < len(whole):
         number, size = np.frombuffer(whole, np.int32, 2, at).tolist()
@@ -50,7 +51,7 @@ def sections(whole: bytes) -> list[tuple[int, bytes]]:
 
 @UNHURRIED
 @given(st.lists(st.tuples(st.integers(0, 3), batches()), max_size=3))
-def test_batches_are_read_from_a_parcel_as_they_were(outputs):
+def test_batches_are_read_from_a_stage_output_as_they_were(outputs):
     filled = [(number, batch) for number, batch in outputs if batch.num_rows]
     found = sections(stage_output(outputs))
     assert [number for number, _ in found] == [number for number, _ in filled]
@@ -66,15 +67,9 @@ def test_blocks_are_padded_to_eight_bytes(batch):
     assert len(stage_output([(0, batch)])) % 8 == 0
 
 
-@UNHURRIED
-@given(batches())
-def test_a_layout_tells_of_a_schema(batch):
-    assert schema(layout(batch.schema)) == batch.schema
-
-
 def test_a_block_of_no_rows_is_read():
-    columns = schema("a:string?,b:long,c:bytes")
-    empty = np.zeros(1, np.int64).tobytes() + bytes(16)
+    columns = layout("unit_due")
+    empty = np.zeros(1, np.int64).tobytes() + bytes(24)
     assert read_block(empty, columns).num_rows == 0
 
 

@@ -1,6 +1,7 @@
 """What a block becomes under other verdicts takes the place of what it was, wherever that lay."""
 
 import pathlib
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,9 +21,10 @@ from pipelines.live.spec import LiveJobSpec
 from tests.support.lakes import rows
 from tests.support.uploads import ALWAYS, HOUR, NOON, bindings_of, log, raw_batch
 from transforms.decode.decoder import Decoder
-from transforms.live.block_verdicts import PACKED, Told
+from transforms.live.block_verdicts import Overrides
 from transforms.model.thresholds import Rules
 from transforms.terminal_rules.clock import CORRECTED
+from transforms.terminal_rules.verdicts import Verdicts
 
 CORE = Core(Decoder(), bindings_of(ALWAYS), Rules())
 
@@ -37,16 +39,15 @@ def job(tmp_path):
 
 
 def write(job, hours_off=0):
-    """A block of one upload whose clock is told to be so many hours ahead."""
+    """A block of one upload whose clock is judged to be so many hours ahead."""
     records = raw_batch([log(1, NOON)], topic="message-log", kafka=NOON, offset=0)
-    verdicts = np.zeros(1, PACKED)
-    verdicts["counts"] = verdicts["shows"] = 1
-    verdicts["ignition_counts"], verdicts["received_ms"] = -1, NOON
+    verdicts = Verdicts.unremarkable(np.array([NOON]))
     if hours_off:
-        verdicts["offset_ms"], verdicts["source"] = hours_off * HOUR, CORRECTED
-    told = Told(np.zeros(1, np.int64), verdicts)
+        off, corrected = np.array([hours_off * HOUR]), np.array([CORRECTED], np.int8)
+        verdicts = replace(verdicts, offset_ms=off, source=corrected)
+    overrides = Overrides(np.zeros(1, np.int64), verdicts)
     block = OffsetBlock("message-log", 0, 0, 1, 0)
-    write_records(job, cut([records], block, job.zone), told, CORE)
+    write_records(job, cut([records], block, job.zone), overrides, CORE)
 
 
 def hours_of(job, table="telemetry_log"):

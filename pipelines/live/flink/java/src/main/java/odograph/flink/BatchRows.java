@@ -15,8 +15,8 @@ public final class BatchRows extends FlushingOperator implements OneInputStreamO
   private final int maxRows;
   private final long maxBytes;
 
-  public BatchRows(String layout, int maxRows, long maxBytes, long maxMs) {
-    super(new Layout(layout), maxMs);
+  public BatchRows(Layout layout, int maxRows, long maxBytes, long maxMs) {
+    super(layout, maxMs);
     this.maxRows = maxRows;
     this.maxBytes = maxBytes;
   }

@@ -27,12 +27,10 @@ import org.apache.kafka.common.header.internals.RecordHeader;
 /** Kafka records as rows, with their exact bytes, and rows as Kafka records. */
 public final class Kafka {
   /** Columns of a record of a device topic. */
-  public static final String DEVICE_RECORD =
-      "topic:string,partition:int,offset:long,timestamp:long,key:bytes?,value:bytes?,headers:bytes?";
+  public static final Layout DEVICE_RECORD = Layout.of("device_record");
 
   /** Columns of a record to write; its timestamp is that of the upload it came from. */
-  public static final String OUT_RECORD =
-      "topic:string,timestamp:long?,key:bytes?,value:bytes?,headers:bytes?";
+  public static final Layout OUT_RECORD = Layout.of("out_record");
 
   private Kafka() {}
 
@@ -78,6 +76,13 @@ public final class Kafka {
 
   static final class Reader implements KafkaRecordDeserializationSchema<RowData> {
     private static final long serialVersionUID = 1L;
+    private static final int TOPIC = DEVICE_RECORD.at("topic");
+    private static final int PARTITION = DEVICE_RECORD.at("partition");
+    private static final int OFFSET = DEVICE_RECORD.at("offset");
+    private static final int TIMESTAMP = DEVICE_RECORD.at("timestamp");
+    private static final int KEY = DEVICE_RECORD.at("key");
+    private static final int VALUE = DEVICE_RECORD.at("value");
+    private static final int HEADERS = DEVICE_RECORD.at("headers");
     private transient Map<String, StringData> topics;
 
     @Override
@@ -85,36 +90,41 @@ public final class Kafka {
       if (topics == null) {
         topics = new HashMap<>();
       }
-      GenericRowData row = new GenericRowData(7);
-      row.setField(0, topics.computeIfAbsent(record.topic(), StringData::fromString));
-      row.setField(1, record.partition());
-      row.setField(2, record.offset());
-      row.setField(3, record.timestamp());
-      row.setField(4, record.key());
-      row.setField(5, record.value());
-      row.setField(6, packed(record.headers().toArray()));
+      GenericRowData row = new GenericRowData(DEVICE_RECORD.size());
+      row.setField(TOPIC, topics.computeIfAbsent(record.topic(), StringData::fromString));
+      row.setField(PARTITION, record.partition());
+      row.setField(OFFSET, record.offset());
+      row.setField(TIMESTAMP, record.timestamp());
+      row.setField(KEY, record.key());
+      row.setField(VALUE, record.value());
+      row.setField(HEADERS, packed(record.headers().toArray()));
       out.collect(row);
     }
 
     @Override
     public TypeInformation<RowData> getProducedType() {
-      return new Layout(DEVICE_RECORD).typeInfo();
+      return DEVICE_RECORD.typeInfo();
     }
   }
 
   static final class Writer implements KafkaRecordSerializationSchema<RowData> {
     private static final long serialVersionUID = 1L;
+    private static final int TOPIC = OUT_RECORD.at("topic");
+    private static final int TIMESTAMP = OUT_RECORD.at("timestamp");
+    private static final int KEY = OUT_RECORD.at("key");
+    private static final int VALUE = OUT_RECORD.at("value");
+    private static final int HEADERS = OUT_RECORD.at("headers");
 
     @Override
     public ProducerRecord<byte[], byte[]> serialize(
         RowData row, KafkaSinkContext context, Long timestamp) {
       return new ProducerRecord<>(
-          row.getString(0).toString(),
+          row.getString(TOPIC).toString(),
           null,
-          row.isNullAt(1) ? null : row.getLong(1),
-          row.isNullAt(2) ? null : row.getBinary(2),
-          row.isNullAt(3) ? null : row.getBinary(3),
-          row.isNullAt(4) ? null : List.of(unpacked(row.getBinary(4))));
+          row.isNullAt(TIMESTAMP) ? null : row.getLong(TIMESTAMP),
+          row.isNullAt(KEY) ? null : row.getBinary(KEY),
+          row.isNullAt(VALUE) ? null : row.getBinary(VALUE),
+          row.isNullAt(HEADERS) ? null : List.of(unpacked(row.getBinary(HEADERS))));
     }
   }
 

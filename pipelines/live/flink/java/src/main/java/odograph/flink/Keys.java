@@ -12,8 +12,8 @@ public final class Keys {
     private static final long serialVersionUID = 1L;
     private final int at;
 
-    public Text(String layout, String column) {
-      at = new Layout(layout).at(column);
+    public Text(Layout layout, String column) {
+      at = layout.at(column);
     }
 
     @Override

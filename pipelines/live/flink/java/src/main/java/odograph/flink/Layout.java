@@ -1,7 +1,15 @@
 package odograph.flink;
 
+import java.io.IOException;
+import java.io.InputStream;
 import java.io.Serializable;
+import java.io.UncheckedIOException;
 import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.StringJoiner;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.runtime.typeutils.InternalTypeInfo;
@@ -14,8 +22,8 @@ import org.apache.flink.table.types.logical.VarBinaryType;
 import org.apache.flink.table.types.logical.VarCharType;
 
 /**
- * The columns of a block, as written by Python: {@code name:kind} separated by commas, kind one of
- * string, bytes, long, int, byte, followed by {@code ?} where values may be null.
+ * The columns of a row or block. Those that both sides know, and those of state, stand in {@code
+ * schemas/layouts.json}, which Python reads too.
  */
 public final class Layout implements Serializable {
   private static final long serialVersionUID = 1L;
@@ -39,6 +47,10 @@ public final class Layout implements Serializable {
   final Kind[] kinds;
   final boolean[] nullable;
 
+  /**
+   * {@code name:kind} separated by commas, kind one of string, bytes, long, int, byte, followed by
+   * {@code ?} where values may be null.
+   */
   public Layout(String text) {
     String[] columns = text.split(",");
     names = new String[columns.length];
@@ -50,6 +62,47 @@ public final class Layout implements Serializable {
       nullable[i] = parts[1].endsWith("?");
       kinds[i] = Kind.valueOf(parts[1].replace("?", "").toUpperCase());
     }
+  }
+
+  private static final String FILE = "/schemas/layouts.json";
+
+  /** The layouts of the file by name. */
+  private static final class Shared {
+    static final Map<String, Layout> LAYOUTS = read();
+
+    private static Map<String, Layout> read() {
+      Map<String, String> texts = new HashMap<>();
+      Map<String, Layout> layouts = new HashMap<>();
+      try (InputStream in = Layout.class.getResourceAsStream(FILE)) {
+        for (Map.Entry<String, JsonNode> one : new ObjectMapper().readTree(in).properties()) {
+          StringJoiner text = new StringJoiner(",");
+          for (Map.Entry<String, JsonNode> column : one.getValue().properties()) {
+            String kind = column.getValue().asText();
+            text.add(
+                column.getKey().equals("extends") ? texts.get(kind) : column.getKey() + ":" + kind);
+          }
+          texts.put(one.getKey(), text.toString());
+          layouts.put(one.getKey(), new Layout(text.toString()));
+        }
+      } catch (IOException error) {
+        throw new UncheckedIOException(error);
+      }
+      return Map.copyOf(layouts);
+    }
+  }
+
+  /** The layout of this name in the file. Throws IllegalArgumentException where there is none. */
+  public static Layout of(String name) {
+    Layout layout = Shared.LAYOUTS.get(name);
+    if (layout == null) {
+      throw new IllegalArgumentException("no layout " + name + " in " + FILE);
+    }
+    return layout;
+  }
+
+  /** Every layout of the file by name. */
+  static Map<String, Layout> all() {
+    return Shared.LAYOUTS;
   }
 
   public int size() {
@@ -64,6 +117,15 @@ public final class Layout implements Serializable {
           "no column " + name + " among " + String.join(", ", names));
     }
     return found;
+  }
+
+  @Override
+  public String toString() {
+    StringJoiner text = new StringJoiner(",");
+    for (int i = 0; i < names.length; i++) {
+      text.add(names[i] + ":" + kinds[i].name().toLowerCase() + (nullable[i] ? "?" : ""));
+    }
+    return text.toString();
   }
 
   /** A copy of a row whose fields can be set. */

@@ -11,25 +11,28 @@ import org.apache.flink.table.data.StringData;
 
 /**
  * What uploads that were judged again add to which minutes, keyed by terminal. What comes with a
- * higher version replaces what was said before, at first look or by the last version: parts that
+ * higher version replaces what was written before, at first look or by the last version: parts that
  * are no longer true are taken back, unchanged ones are not repeated.
  */
 public final class MinuteCorrections extends AbstractStreamOperator<RowData>
     implements OneInputStreamOperator<RowData, RowData> {
   private static final long serialVersionUID = 2L;
 
-  public static final String LAYOUT =
-      "device_no:string,message_id:string,version:long,parts:bytes,was:bytes";
-  private static final int DEVICE = 0;
-  private static final int MESSAGE = 1;
-  private static final int VERSION = 2;
-  private static final int PARTS = 3;
-  private static final int WAS = 4;
+  public static final Layout LAYOUT = Layout.of("minute_correction");
+  private static final int DEVICE = LAYOUT.at("device_no");
+  private static final int MESSAGE = LAYOUT.at("message_id");
+  private static final int VERSION = LAYOUT.at("version");
+  private static final int PARTS = LAYOUT.at("parts");
+  private static final int WAS = LAYOUT.at("was");
 
-  private static final Layout SAID = new Layout("version:long,hash:long,targets:bytes");
+  private static final String STATE_WRITTEN = "said";
+  private static final Layout WRITTEN = Layout.of("state_correction");
+  private static final int WRITTEN_VERSION = WRITTEN.at("version");
+  private static final int WRITTEN_HASH = WRITTEN.at("hash");
+  private static final int WRITTEN_TARGETS = WRITTEN.at("targets");
 
   private final long keepMs;
-  private transient MapState<String, RowData> said;
+  private transient MapState<String, RowData> written;
 
   public MinuteCorrections(long keepMs) {
     this.keepMs = keepMs;
@@ -38,7 +41,8 @@ public final class MinuteCorrections extends AbstractStreamOperator<RowData>
   @Override
   public void open() throws Exception {
     super.open();
-    said = getRuntimeContext().getMapState(new ExpiringState(keepMs).map("said", SAID));
+    ExpiringState memory = new ExpiringState(keepMs);
+    written = getRuntimeContext().getMapState(memory.map(STATE_WRITTEN, WRITTEN));
   }
 
   @Override
@@ -47,17 +51,22 @@ public final class MinuteCorrections extends AbstractStreamOperator<RowData>
     String message = upload.getString(MESSAGE).toString();
     long version = upload.getLong(VERSION);
     byte[] parts = upload.getBinary(PARTS);
-    RowData before = said.get(message);
-    if (before != null && version <= before.getLong(0)) {
+    RowData before = written.get(message);
+    if (before != null && version <= before.getLong(WRITTEN_VERSION)) {
       return;
     }
     long hash = hash(parts);
     byte[] targets = UploadPartials.targets(parts);
-    if (before == null || before.getLong(1) != hash) {
-      takeBack(upload, before == null ? upload.getBinary(WAS) : before.getBinary(2), targets);
-      say(upload, parts);
+    if (before == null || before.getLong(WRITTEN_HASH) != hash) {
+      byte[] was = before == null ? upload.getBinary(WAS) : before.getBinary(WRITTEN_TARGETS);
+      takeBack(upload, was, targets);
+      write(upload, parts);
     }
-    said.put(message, GenericRowData.of(version, hash, targets));
+    GenericRowData now = new GenericRowData(WRITTEN.size());
+    now.setField(WRITTEN_VERSION, version);
+    now.setField(WRITTEN_HASH, hash);
+    now.setField(WRITTEN_TARGETS, targets);
+    written.put(message, now);
   }
 
   private static long hash(byte[] parts) {
@@ -68,7 +77,7 @@ public final class MinuteCorrections extends AbstractStreamOperator<RowData>
     return hash;
   }
 
-  private void say(RowData upload, byte[] packed) {
+  private void write(RowData upload, byte[] packed) {
     UploadPartials parts = new UploadPartials(packed);
     while (parts.next()) {
       emit(upload, parts, parts.partial());

@@ -4,21 +4,29 @@ import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
 
 /**
- * What must be remembered of a terminal to tell a quiet upload: one that changes nothing about the
+ * What must be remembered of a terminal to recognise a quiet upload: one that changes nothing about the
  * others and that none of them changes. The rules themselves stand in Python; this only knows how
- * far they can reach.
+ * far they can reach, from which terminals'
+ * clocks, odometers, ignition and boots it takes which uploads need judging.
  */
 final class TerminalHistory {
-  static final Layout LAYOUT =
-      new Layout(
-          "waiting:byte,version:long,size:int,suspect_ms:long,log_ms:long,highest_m:long,"
-              + "highest_ms:long,ignition:byte,ignition_since_ms:long,boot_ms:long,"
-              + "touched_ms:long");
+  static final Layout LAYOUT = Layout.of("state_history");
+  private static final int WAITING = LAYOUT.at("waiting");
+  private static final int VERSION = LAYOUT.at("version");
+  private static final int SIZE = LAYOUT.at("size");
+  private static final int SUSPECT_MS = LAYOUT.at("suspect_ms");
+  private static final int LOG_MS = LAYOUT.at("log_ms");
+  private static final int HIGHEST_M = LAYOUT.at("highest_m");
+  private static final int HIGHEST_MS = LAYOUT.at("highest_ms");
+  private static final int IGNITION = LAYOUT.at("ignition");
+  private static final int IGNITION_SINCE_MS = LAYOUT.at("ignition_since_ms");
+  private static final int BOOT_MS = LAYOUT.at("boot_ms");
+  private static final int TOUCHED_MS = LAYOUT.at("touched_ms");
 
-  /** Kinds of uploads, as Python tells them. */
+  /** Kinds of uploads, by the numbers of Python's {@code first_verdict}. */
   static final byte SUSPECT = 2;
 
-  static final byte TOLD = 1;
+  static final byte HISTORY = 1;
   static final byte LOG = 0;
   private static final byte UNSURE = -1;
   private static final long NEVER = Long.MIN_VALUE / 4;
@@ -51,34 +59,35 @@ final class TerminalHistory {
   static TerminalHistory of(RowData row) {
     TerminalHistory known = new TerminalHistory();
     if (row != null) {
-      known.waiting = row.getByte(0) != 0;
-      known.version = row.getLong(1);
-      known.size = row.getInt(2);
-      known.suspectMs = row.getLong(3);
-      known.logMs = row.getLong(4);
-      known.highestM = row.getLong(5);
-      known.highestMs = row.getLong(6);
-      known.ignition = row.getByte(7);
-      known.ignitionSinceMs = row.getLong(8);
-      known.bootMs = row.getLong(9);
-      known.touchedMs = row.getLong(10);
+      known.waiting = row.getByte(WAITING) != 0;
+      known.version = row.getLong(VERSION);
+      known.size = row.getInt(SIZE);
+      known.suspectMs = row.getLong(SUSPECT_MS);
+      known.logMs = row.getLong(LOG_MS);
+      known.highestM = row.getLong(HIGHEST_M);
+      known.highestMs = row.getLong(HIGHEST_MS);
+      known.ignition = row.getByte(IGNITION);
+      known.ignitionSinceMs = row.getLong(IGNITION_SINCE_MS);
+      known.bootMs = row.getLong(BOOT_MS);
+      known.touchedMs = row.getLong(TOUCHED_MS);
     }
     return known;
   }
 
   RowData row() {
-    return GenericRowData.of(
-        (byte) (waiting ? 1 : 0),
-        version,
-        size,
-        suspectMs,
-        logMs,
-        highestM,
-        highestMs,
-        ignition,
-        ignitionSinceMs,
-        bootMs,
-        touchedMs);
+    GenericRowData row = new GenericRowData(LAYOUT.size());
+    row.setField(WAITING, (byte) (waiting ? 1 : 0));
+    row.setField(VERSION, version);
+    row.setField(SIZE, size);
+    row.setField(SUSPECT_MS, suspectMs);
+    row.setField(LOG_MS, logMs);
+    row.setField(HIGHEST_M, highestM);
+    row.setField(HIGHEST_MS, highestMs);
+    row.setField(IGNITION, ignition);
+    row.setField(IGNITION_SINCE_MS, ignitionSinceMs);
+    row.setField(BOOT_MS, bootMs);
+    row.setField(TOUCHED_MS, touchedMs);
+    return row;
   }
 
   /**
@@ -94,12 +103,12 @@ final class TerminalHistory {
       return false;
     }
     boolean quiet = now - suspectMs >= keepMs;
-    if (kind == TOLD) {
-      boolean told =
+    if (kind == HISTORY) {
+      boolean fits =
           upload.getByte(TerminalUploads.MESSAGE_TYPE) == LOG
               ? takesLog(upload, fresh, now, keepMs, debounceMs)
               : takesBoot(upload, rebootMs);
-      quiet &= told || !fresh;
+      quiet &= fits || !fresh;
     }
     return quiet;
   }

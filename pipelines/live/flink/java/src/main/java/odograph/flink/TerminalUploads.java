@@ -36,33 +36,33 @@ public final class TerminalUploads extends FlushingOperator
         Triggerable<String, VoidNamespace> {
   private static final long serialVersionUID = 1L;
 
-  public static final String LAYOUT =
-      "device_no:string,message_id:string,kind:byte,message_type:byte,topic:string,partition:int,"
-          + "offset:long,received_ms:long,latest_ms:long,event_ms:long,boot_count:int?,seq:long?,"
-          + "uptime_s:long?,samples:int,filled:int,content:long,odometer_m:long?,"
-          + "ignition_on:byte?,timestamp:long,key:bytes?,value:bytes?,headers:bytes?,parts:bytes";
+  public static final Layout LAYOUT = Layout.of("upload");
 
-  public static final String DOSSIER = LAYOUT + ",version:long";
+  /** The same with the version of the dossier. */
+  public static final Layout DOSSIER = Layout.of("dossier");
 
-  private static final Layout ROW = new Layout(LAYOUT);
-  private static final int DEVICE_NO = ROW.at("device_no");
-  static final int MESSAGE_ID = ROW.at("message_id");
-  static final int KIND = ROW.at("kind");
-  static final int MESSAGE_TYPE = ROW.at("message_type");
-  private static final int TOPIC = ROW.at("topic");
-  private static final int PARTITION = ROW.at("partition");
-  private static final int OFFSET = ROW.at("offset");
-  static final int RECEIVED_MS = ROW.at("received_ms");
-  static final int EVENT_MS = ROW.at("event_ms");
-  private static final int CONTENT = ROW.at("content");
-  static final int ODOMETER_M = ROW.at("odometer_m");
-  static final int IGNITION_ON = ROW.at("ignition_on");
-  private static final int PARTS = ROW.at("parts");
+  private static final int DEVICE_NO = LAYOUT.at("device_no");
+  static final int MESSAGE_ID = LAYOUT.at("message_id");
+  static final int KIND = LAYOUT.at("kind");
+  static final int MESSAGE_TYPE = LAYOUT.at("message_type");
+  private static final int TOPIC = LAYOUT.at("topic");
+  private static final int PARTITION = LAYOUT.at("partition");
+  private static final int OFFSET = LAYOUT.at("offset");
+  static final int RECEIVED_MS = LAYOUT.at("received_ms");
+  static final int EVENT_MS = LAYOUT.at("event_ms");
+  private static final int CONTENT = LAYOUT.at("content");
+  static final int ODOMETER_M = LAYOUT.at("odometer_m");
+  static final int IGNITION_ON = LAYOUT.at("ignition_on");
+  private static final int PARTS = LAYOUT.at("parts");
   private static final int ROWS_PER_INTERVAL = 500;
   private static final int HISTORIES_AT_HAND = 200_000;
   private static final long FLUSH_MS = 200;
-  private static final OutputTag<RowData> SAID =
-      new OutputTag<>("said", new Layout(VehicleMinutes.LAYOUT).typeInfo());
+  private static final OutputTag<RowData> FIRST_PARTS =
+      new OutputTag<>("said", VehicleMinutes.LAYOUT.typeInfo());
+  private static final String STATE_UPLOADS = "uploads";
+  private static final String STATE_COPIES = "copies";
+  private static final String STATE_HISTORY = "history";
+  private static final String TIMERS = "revise";
 
   private final long keepMs;
   private final int maxRows;
@@ -85,7 +85,7 @@ public final class TerminalUploads extends FlushingOperator
       long everyMs,
       long debounceMs,
       long rebootWindowMs) {
-    super(new Layout(DOSSIER), FLUSH_MS);
+    super(DOSSIER, FLUSH_MS);
     this.keepMs = keepMs;
     this.maxRows = maxRows;
     this.maxBytes = maxBytes;
@@ -95,18 +95,18 @@ public final class TerminalUploads extends FlushingOperator
   }
 
   /** Where what uploads add to minutes goes on. */
-  public static OutputTag<RowData> said() {
-    return SAID;
+  public static OutputTag<RowData> firstParts() {
+    return FIRST_PARTS;
   }
 
   @Override
   public void open() throws Exception {
     super.open();
     ExpiringState memory = new ExpiringState(keepMs);
-    uploads = getRuntimeContext().getMapState(memory.map("uploads", ROW));
-    copies = getRuntimeContext().getMapState(memory.map("copies", ROW));
-    history = getRuntimeContext().getState(memory.value("history", TerminalHistory.LAYOUT));
-    timers = getInternalTimerService("revise", VoidNamespaceSerializer.INSTANCE, this);
+    uploads = getRuntimeContext().getMapState(memory.map(STATE_UPLOADS, LAYOUT));
+    copies = getRuntimeContext().getMapState(memory.map(STATE_COPIES, LAYOUT));
+    history = getRuntimeContext().getState(memory.value(STATE_HISTORY, TerminalHistory.LAYOUT));
+    timers = getInternalTimerService(TIMERS, VoidNamespaceSerializer.INSTANCE, this);
     judged = getMetricGroup().counter("dossiers");
     duplicates = getMetricGroup().counter("duplicate_uploads");
     atHand = new LinkedHashMap<>(1024, 0.75f, true);
@@ -119,8 +119,8 @@ public final class TerminalUploads extends FlushingOperator
     RowData first = uploads.get(message);
     boolean quiet = true;
     if (first == null) {
-      uploads.put(message, told(upload));
-      say(upload);
+      uploads.put(message, withoutPartials(upload));
+      emitParts(upload);
     } else {
       duplicates.inc();
       uploads.put(message, first);
@@ -130,8 +130,8 @@ public final class TerminalUploads extends FlushingOperator
     boolean suspect = first != null && first.getByte(KIND) == TerminalHistory.SUSPECT;
     long now = timers.currentProcessingTime();
     TerminalHistory known = known((String) getCurrentKey(), now);
-    RowData told = suspect ? first : upload;
-    quiet &= known.takes(told, first == null, now, keepMs, debounceMs, rebootWindowMs);
+    RowData one = suspect ? first : upload;
+    quiet &= known.takes(one, first == null, now, keepMs, debounceMs, rebootWindowMs);
     if (!quiet && !known.waiting) {
       long delay = everyMs * (1 + known.size / ROWS_PER_INTERVAL);
       timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, now + delay);
@@ -141,24 +141,24 @@ public final class TerminalUploads extends FlushingOperator
   }
 
   /** The row as it is remembered: where it added something to minutes, but not what. */
-  private static RowData told(RowData upload) {
+  private static RowData withoutPartials(RowData upload) {
     byte[] parts = upload.getBinary(PARTS);
     if (parts.length == 0) {
       return upload;
     }
-    GenericRowData row = ROW.copy(upload);
+    GenericRowData row = LAYOUT.copy(upload);
     row.setField(PARTS, UploadPartials.targets(parts));
     return row;
   }
 
-  private void say(RowData upload) {
+  private void emitParts(RowData upload) {
     StringData message = upload.getString(MESSAGE_ID);
     StringData device = upload.getString(DEVICE_NO);
     UploadPartials parts = new UploadPartials(upload.getBinary(PARTS));
     while (parts.next()) {
       StringData vehicle = StringData.fromString(parts.vehicle());
       RowData part = VehicleMinutes.part(vehicle, parts.minute(), message, device, 0, parts.partial());
-      output.collect(SAID, new StreamRecord<>(part));
+      output.collect(FIRST_PARTS, new StreamRecord<>(part));
     }
   }
 

@@ -26,23 +26,35 @@ import org.apache.flink.table.data.StringData;
 public final class VehicleMinutes extends FlushingOperator implements OneInputStreamOperator<RowData, byte[]> {
   private static final long serialVersionUID = 2L;
 
-  public static final String LAYOUT =
-      "vehicle_id:string,minute:long,message_id:string,device_no:string,version:long,"
-          + "partial:bytes?";
-  public static final String CHANGED =
-      "vehicle_id:string,minute:long,revision:int,message_id:string?,device_no:string?,"
-          + "partial:bytes?";
-  static final int VEHICLE = 0;
-  static final int MINUTE = 1;
-  private static final int MESSAGE = 2;
-  private static final int DEVICE = 3;
-  private static final int VERSION = 4;
-  private static final int PARTIAL = 5;
+  public static final Layout LAYOUT = Layout.of("minute_part");
+  static final int VEHICLE = LAYOUT.at("vehicle_id");
+  static final int MINUTE = LAYOUT.at("minute");
+  private static final int MESSAGE = LAYOUT.at("message_id");
+  private static final int DEVICE = LAYOUT.at("device_no");
+  private static final int VERSION = LAYOUT.at("version");
+  private static final int PARTIAL = LAYOUT.at("partial");
 
-  private static final Layout HELD =
-      new Layout("vehicle_id:string,minute:long,revision:int,changed_ms:long,partials:bytes");
-  private static final Layout PARTIALS =
-      new Layout("message_id:string,device_no:string,version:long,partial:bytes?");
+  public static final Layout CHANGED = Layout.of("changed_minute");
+  private static final int CHANGED_VEHICLE = CHANGED.at("vehicle_id");
+  private static final int CHANGED_MINUTE = CHANGED.at("minute");
+  private static final int CHANGED_REVISION = CHANGED.at("revision");
+  private static final int CHANGED_MESSAGE = CHANGED.at("message_id");
+  private static final int CHANGED_DEVICE = CHANGED.at("device_no");
+  private static final int CHANGED_PARTIAL = CHANGED.at("partial");
+
+  private static final String STATE_MINUTE = "minute";
+  private static final Layout HELD = Layout.of("state_minute");
+  private static final int HELD_VEHICLE = HELD.at("vehicle_id");
+  private static final int HELD_MINUTE = HELD.at("minute");
+  private static final int HELD_REVISION = HELD.at("revision");
+  private static final int HELD_CHANGED_MS = HELD.at("changed_ms");
+  private static final int HELD_PARTIALS = HELD.at("partials");
+
+  private static final Layout HELD_PART = Layout.of("state_minute_part");
+  private static final int HELD_PART_MESSAGE = HELD_PART.at("message_id");
+  private static final int HELD_PART_DEVICE = HELD_PART.at("device_no");
+  private static final int HELD_PART_VERSION = HELD_PART.at("version");
+  private static final int HELD_PART_PARTIAL = HELD_PART.at("partial");
   private static final int SHARE_OF_HEAP = 6;
   private static final int OVERHEAD_BYTES = 200;
 
@@ -62,7 +74,7 @@ public final class VehicleMinutes extends FlushingOperator implements OneInputSt
 
   /** Minutes at hand take one part of the heap in {@code shareOfHeap}. */
   VehicleMinutes(long keepMs, int maxRows, long everyMs, int shareOfHeap) {
-    super(new Layout(CHANGED), everyMs);
+    super(CHANGED, everyMs);
     this.keepMs = keepMs;
     this.maxRows = maxRows;
     this.shareOfHeap = shareOfHeap;
@@ -76,19 +88,26 @@ public final class VehicleMinutes extends FlushingOperator implements OneInputSt
       StringData device,
       long version,
       byte[] partial) {
-    return GenericRowData.of(vehicle, minute, message, device, version, partial);
+    GenericRowData row = new GenericRowData(LAYOUT.size());
+    row.setField(VEHICLE, vehicle);
+    row.setField(MINUTE, minute);
+    row.setField(MESSAGE, message);
+    row.setField(DEVICE, device);
+    row.setField(VERSION, version);
+    row.setField(PARTIAL, partial);
+    return row;
   }
 
   @Override
   public void open() throws Exception {
     super.open();
-    held = getRuntimeContext().getState(new ExpiringState(keepMs).value("minute", HELD));
+    held = getRuntimeContext().getState(new ExpiringState(keepMs).value(STATE_MINUTE, HELD));
     atHand = new LinkedHashMap<>(1024, 0.75f, true);
     bytesAtHand = 0;
     int tasks = getRuntimeContext().getTaskInfo().getNumberOfParallelSubtasks();
     roomBytes = Runtime.getRuntime().maxMemory() / shareOfHeap / tasks;
     changed = new LinkedHashSet<>();
-    kept = new ArrowBlockWriter(PARTIALS);
+    kept = new ArrowBlockWriter(HELD_PART);
   }
 
   @Override
@@ -176,17 +195,17 @@ public final class VehicleMinutes extends FlushingOperator implements OneInputSt
   }
 
   private void write(Minute minute) {
-    GenericRowData row = new GenericRowData(6);
-    row.setField(0, StringData.fromString(minute.vehicle));
-    row.setField(1, minute.minuteMs);
-    row.setField(2, minute.revision);
+    GenericRowData row = new GenericRowData(CHANGED.size());
+    row.setField(CHANGED_VEHICLE, StringData.fromString(minute.vehicle));
+    row.setField(CHANGED_MINUTE, minute.minuteMs);
+    row.setField(CHANGED_REVISION, minute.revision);
     boolean empty = true;
     for (Map.Entry<String, Part> one : minute.parts.entrySet()) {
       if (one.getValue().partial != null) {
         empty = false;
-        row.setField(3, StringData.fromString(one.getKey()));
-        row.setField(4, StringData.fromString(one.getValue().device));
-        row.setField(5, one.getValue().partial);
+        row.setField(CHANGED_MESSAGE, StringData.fromString(one.getKey()));
+        row.setField(CHANGED_DEVICE, StringData.fromString(one.getValue().device));
+        row.setField(CHANGED_PARTIAL, one.getValue().partial);
         block.add(row);
       }
     }
@@ -215,13 +234,17 @@ public final class VehicleMinutes extends FlushingOperator implements OneInputSt
     }
 
     Minute(RowData row) {
-      this(row.getString(0).toString(), row.getLong(1));
-      revision = row.getInt(2);
-      changedMs = row.getLong(3);
-      ArrowBlockReader block = new ArrowBlockReader(PARTIALS, row.getBinary(4), 0);
+      this(row.getString(HELD_VEHICLE).toString(), row.getLong(HELD_MINUTE));
+      revision = row.getInt(HELD_REVISION);
+      changedMs = row.getLong(HELD_CHANGED_MS);
+      ArrowBlockReader block = new ArrowBlockReader(HELD_PART, row.getBinary(HELD_PARTIALS), 0);
       for (int r = 0; r < block.rows(); r++) {
         RowData part = block.row(r);
-        put(part.getString(0).toString(), part, 1);
+        put(
+            part.getString(HELD_PART_MESSAGE).toString(),
+            part.getString(HELD_PART_DEVICE).toString(),
+            part.getLong(HELD_PART_VERSION),
+            part.isNullAt(HELD_PART_PARTIAL) ? null : part.getBinary(HELD_PART_PARTIAL));
       }
     }
 
@@ -238,14 +261,17 @@ public final class VehicleMinutes extends FlushingOperator implements OneInputSt
         return false;
       }
       unsaved = true;
-      Part now = put(message, row, DEVICE);
+      Part now =
+          put(
+              message,
+              row.getString(DEVICE).toString(),
+              row.getLong(VERSION),
+              row.isNullAt(PARTIAL) ? null : row.getBinary(PARTIAL));
       return !Arrays.equals(now.partial, before == null ? null : before.partial);
     }
 
-    /** Put a part whose device, version and partial stand at {@code at} and after it. */
-    private Part put(String message, RowData row, int at) {
-      byte[] partial = row.isNullAt(at + 2) ? null : row.getBinary(at + 2);
-      Part part = new Part(row.getString(at).toString(), row.getLong(at + 1), partial);
+    private Part put(String message, String device, long version, byte[] partial) {
+      Part part = new Part(device, version, partial);
       if (parts.put(message, part) == null) {
         grows(OVERHEAD_BYTES + message.length() + (partial == null ? 0 : partial.length));
       }
@@ -264,16 +290,22 @@ public final class VehicleMinutes extends FlushingOperator implements OneInputSt
     }
 
     RowData row() {
+      GenericRowData held = new GenericRowData(HELD_PART.size());
       parts.forEach(
-          (message, part) ->
-              kept.add(
-                  GenericRowData.of(
-                      StringData.fromString(message),
-                      StringData.fromString(part.device),
-                      part.version,
-                      part.partial)));
-      return GenericRowData.of(
-          StringData.fromString(vehicle), minuteMs, revision, changedMs, kept.take());
+          (message, part) -> {
+            held.setField(HELD_PART_MESSAGE, StringData.fromString(message));
+            held.setField(HELD_PART_DEVICE, StringData.fromString(part.device));
+            held.setField(HELD_PART_VERSION, part.version);
+            held.setField(HELD_PART_PARTIAL, part.partial);
+            kept.add(held);
+          });
+      GenericRowData row = new GenericRowData(HELD.size());
+      row.setField(HELD_VEHICLE, StringData.fromString(vehicle));
+      row.setField(HELD_MINUTE, minuteMs);
+      row.setField(HELD_REVISION, revision);
+      row.setField(HELD_CHANGED_MS, changedMs);
+      row.setField(HELD_PARTIALS, kept.take());
+      return row;
     }
   }
 }

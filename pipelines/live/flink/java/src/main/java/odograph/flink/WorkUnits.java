@@ -22,9 +22,9 @@ import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.data.StringData;
 
 /**
- * Units of work that are written whole, keyed by unit: how far each reaches, and what is told of
- * its items. A unit goes on, all of it in one block, soon after it is full, a while after it grew,
- * and a while after something else was told; that while doubles each time a unit goes on without
+ * Units of work that are written whole, keyed by unit: how far each reaches, and the
+ * newest value of each of its items. A unit goes on, all of it in one block, soon after it is full, a while after it grew,
+ * and a while after an item was corrected; that while doubles each time a unit goes on without
  * having grown, so that a unit that is corrected for days is not written all day long.
  *
  * <p>What waits is state, and goes on only between two elements, one unit at a time, those that
@@ -37,23 +37,29 @@ public final class WorkUnits extends AbstractStreamOperator<byte[]>
 
   /**
    * Without an item a row says how far its unit reaches, and whether that is all there will be;
-   * with one what is told of the item, nothing any more where the value is null, and whether it
-   * makes the unit grow.
+   * with one the value of the item, none any more where it is null, and whether the unit grows by
+   * it.
    */
-  public static final String LAYOUT =
-      "unit:string,end:long,full:byte,grows:byte,item:string?,value:bytes?";
+  public static final Layout LAYOUT = Layout.of("unit_change");
 
   /** The first row of a unit has no item. */
-  public static final String UNIT = "unit:string,end:long,item:string?,value:bytes?";
+  public static final Layout DUE = Layout.of("unit_due");
 
-  private static final int END = 1;
-  private static final int FULL = 2;
-  private static final int GROWS = 3;
-  private static final int ITEM = 4;
-  private static final int VALUE = 5;
-  private static final Layout HEAD =
-      new Layout("end:long,grown_ms:long,told_ms:long,written_ms:long,corrections:int");
-  private static final Layout HELD = new Layout("value:bytes");
+  private static final int END = LAYOUT.at("end");
+  private static final int FULL = LAYOUT.at("full");
+  private static final int GROWS = LAYOUT.at("grows");
+  private static final int ITEM = LAYOUT.at("item");
+  private static final int VALUE = LAYOUT.at("value");
+  private static final int DUE_UNIT = DUE.at("unit");
+  private static final int DUE_END = DUE.at("end");
+  private static final int DUE_ITEM = DUE.at("item");
+  private static final int DUE_VALUE = DUE.at("value");
+  private static final String STATE_HEAD = "head";
+  private static final String STATE_ITEMS = "items";
+  private static final String TIMERS = "due";
+  private static final Layout HEAD = Layout.of("state_unit");
+  private static final Layout HELD_ITEM = Layout.of("state_unit_item");
+  private static final int HELD_VALUE = HELD_ITEM.at("value");
   private static final long NEVER = Long.MAX_VALUE;
   private static final int MOST_DOUBLINGS = 20;
   private static final int SHARE_OF_KEEPING = 8;
@@ -68,14 +74,13 @@ public final class WorkUnits extends AbstractStreamOperator<byte[]>
   private transient InternalTimerService<VoidNamespace> timers;
   private transient ArrowBlockWriter block;
   private transient Queue<String> grown;
-  private transient Queue<String> told;
+  private transient Queue<String> correctedUnits;
   private transient Set<String> due;
   private transient Counter written;
   private transient Counter corrected;
 
   /**
-   * {@code keepsItems}: what is told of an item holds whenever its unit goes on; else it goes on
-   * once.
+   * {@code keepsItems}: an item goes on whenever its unit does; else only once.
    */
   public WorkUnits(long keepMs, boolean keepsItems, long fullMs, long everyMs) {
     this.keepMs = keepMs;
@@ -88,12 +93,12 @@ public final class WorkUnits extends AbstractStreamOperator<byte[]>
   public void open() throws Exception {
     super.open();
     ExpiringState memory = new ExpiringState(keepMs);
-    head = getRuntimeContext().getState(memory.value("head", HEAD));
-    items = getRuntimeContext().getMapState(memory.map("items", HELD));
-    timers = getInternalTimerService("due", VoidNamespaceSerializer.INSTANCE, this);
-    block = new ArrowBlockWriter(new Layout(UNIT));
+    head = getRuntimeContext().getState(memory.value(STATE_HEAD, HEAD));
+    items = getRuntimeContext().getMapState(memory.map(STATE_ITEMS, HELD_ITEM));
+    timers = getInternalTimerService(TIMERS, VoidNamespaceSerializer.INSTANCE, this);
+    block = new ArrowBlockWriter(DUE);
     grown = new ArrayDeque<>();
-    told = new ArrayDeque<>();
+    correctedUnits = new ArrayDeque<>();
     due = new HashSet<>();
     written = getMetricGroup().counter("units_written");
     corrected = getMetricGroup().counter("units_corrected");
@@ -105,7 +110,7 @@ public final class WorkUnits extends AbstractStreamOperator<byte[]>
     RowData row = element.getValue();
     Head known = new Head(head.value());
     boolean hasItem = !row.isNullAt(ITEM);
-    if (hasItem ? !tell(row) : row.getLong(END) <= known.end) {
+    if (hasItem ? !changesItem(row) : row.getLong(END) <= known.end) {
       return;
     }
     known.end = Math.max(known.end, row.getLong(END));
@@ -128,11 +133,11 @@ public final class WorkUnits extends AbstractStreamOperator<byte[]>
     long doubled = everyMs << Math.min(known.corrections, MOST_DOUBLINGS);
     long wait = Math.max(everyMs, Math.min(doubled, keepMs / SHARE_OF_KEEPING));
     long next = Math.max(timers.currentProcessingTime() + everyMs, known.writtenMs + wait);
-    known.toldMs = Math.min(known.toldMs, next);
+    known.correctedMs = Math.min(known.correctedMs, next);
   }
 
-  /** Whether something else was told before. */
-  private boolean tell(RowData row) throws Exception {
+  /** Take what the row says of its item; whether that is something else than before. */
+  private boolean changesItem(RowData row) throws Exception {
     String item = row.getString(ITEM).toString();
     RowData before = items.get(item);
     if (row.isNullAt(VALUE)) {
@@ -140,10 +145,12 @@ public final class WorkUnits extends AbstractStreamOperator<byte[]>
       return before != null;
     }
     byte[] value = row.getBinary(VALUE);
-    if (before != null && Arrays.equals(before.getBinary(0), value)) {
+    if (before != null && Arrays.equals(before.getBinary(HELD_VALUE), value)) {
       return false;
     }
-    items.put(item, GenericRowData.of(value));
+    GenericRowData held = new GenericRowData(HELD_ITEM.size());
+    held.setField(HELD_VALUE, value);
+    items.put(item, held);
     return true;
   }
 
@@ -155,12 +162,12 @@ public final class WorkUnits extends AbstractStreamOperator<byte[]>
       return;
     }
     if (due.add(timer.getKey())) {
-      (known.grownMs <= now ? grown : told).add(timer.getKey());
+      (known.grownMs <= now ? grown : correctedUnits).add(timer.getKey());
       if (due.size() == 1) {
         goOnAfter(0);
       }
     }
-    // until it has gone on a timer must tell of it after a restore
+    // until it has gone on a timer must bring it back after a restore
     timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, now + everyMs);
   }
 
@@ -170,7 +177,7 @@ public final class WorkUnits extends AbstractStreamOperator<byte[]>
   }
 
   private void goOn() throws Exception {
-    String unit = grown.isEmpty() ? told.remove() : grown.remove();
+    String unit = grown.isEmpty() ? correctedUnits.remove() : grown.remove();
     due.remove(unit);
     setCurrentKey(unit);
     long began = timers.currentProcessingTime();
@@ -185,11 +192,14 @@ public final class WorkUnits extends AbstractStreamOperator<byte[]>
     if (!known.isDirty()) {
       return;
     }
-    StringData name = StringData.fromString(unit);
-    block.add(GenericRowData.of(name, known.end, null, null));
+    GenericRowData row = new GenericRowData(DUE.size());
+    row.setField(DUE_UNIT, StringData.fromString(unit));
+    row.setField(DUE_END, known.end);
+    block.add(row);
     for (Map.Entry<String, RowData> item : items.entries()) {
-      StringData key = StringData.fromString(item.getKey());
-      block.add(GenericRowData.of(name, known.end, key, item.getValue().getBinary(0)));
+      row.setField(DUE_ITEM, StringData.fromString(item.getKey()));
+      row.setField(DUE_VALUE, item.getValue().getBinary(HELD_VALUE));
+      block.add(row);
     }
     if (!keepsItems) {
       items.clear();
@@ -200,7 +210,7 @@ public final class WorkUnits extends AbstractStreamOperator<byte[]>
       corrected.inc();
     }
     known.grownMs = NEVER;
-    known.toldMs = NEVER;
+    known.correctedMs = NEVER;
     known.writtenMs = timers.currentProcessingTime();
     head.update(known.row());
     output.collect(new StreamRecord<>(block.take()));
@@ -211,21 +221,27 @@ public final class WorkUnits extends AbstractStreamOperator<byte[]>
     throw new IllegalStateException("no timer follows event time");
   }
 
-  /** What is known of a unit: when it must go on, because it grew or because of what was told. */
+  /** What is known of a unit: when it must go on, because it grew or because an item was corrected. */
   private static final class Head {
+    private static final int END = HEAD.at("end");
+    private static final int GROWN_MS = HEAD.at("grown_ms");
+    private static final int CORRECTED_MS = HEAD.at("told_ms");
+    private static final int WRITTEN_MS = HEAD.at("written_ms");
+    private static final int CORRECTIONS = HEAD.at("corrections");
+
     long end;
     long grownMs = NEVER;
-    long toldMs = NEVER;
+    long correctedMs = NEVER;
     long writtenMs;
     int corrections;
 
     Head(RowData row) {
       if (row != null) {
-        end = row.getLong(0);
-        grownMs = row.getLong(1);
-        toldMs = row.getLong(2);
-        writtenMs = row.getLong(3);
-        corrections = row.getInt(4);
+        end = row.getLong(END);
+        grownMs = row.getLong(GROWN_MS);
+        correctedMs = row.getLong(CORRECTED_MS);
+        writtenMs = row.getLong(WRITTEN_MS);
+        corrections = row.getInt(CORRECTIONS);
       }
     }
 
@@ -235,11 +251,17 @@ public final class WorkUnits extends AbstractStreamOperator<byte[]>
     }
 
     long dueMs() {
-      return Math.min(grownMs, toldMs);
+      return Math.min(grownMs, correctedMs);
     }
 
     RowData row() {
-      return GenericRowData.of(end, grownMs, toldMs, writtenMs, corrections);
+      GenericRowData row = new GenericRowData(HEAD.size());
+      row.setField(END, end);
+      row.setField(GROWN_MS, grownMs);
+      row.setField(CORRECTED_MS, correctedMs);
+      row.setField(WRITTEN_MS, writtenMs);
+      row.setField(CORRECTIONS, corrections);
+      return row;
     }
   }
 }

@@ -17,7 +17,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
 class BatchRowsTest {
-  private static final String LAYOUT = "text:string";
+  private static final Layout LAYOUT = new Layout("text:string");
   private OneInputStreamOperatorTestHarness<RowData, byte[]> batch;
 
   @BeforeEach
@@ -41,7 +41,7 @@ class BatchRowsTest {
   private List<List<String>> blocks() {
     List<List<String>> blocks = new ArrayList<>();
     for (byte[] block : taken(batch)) {
-      blocks.add(texts(new Layout(LAYOUT), block));
+      blocks.add(texts(LAYOUT, block));
     }
     return blocks;
   }

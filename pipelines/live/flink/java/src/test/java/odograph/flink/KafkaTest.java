@@ -51,7 +51,7 @@ class KafkaTest {
 
   @Test
   void aRecordIsReadWithItsExactBytes() {
-    Layout layout = new Layout(Kafka.DEVICE_RECORD);
+    Layout layout = Kafka.DEVICE_RECORD;
     assertEquals(
         "message-log 3 42 1234 k v null", text(layout, read(bytes("k"), bytes("v"))));
     assertEquals("message-log 3 42 1234 null null null", text(layout, read(null, null)));

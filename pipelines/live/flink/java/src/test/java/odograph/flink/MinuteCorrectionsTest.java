@@ -27,7 +27,7 @@ import org.junit.jupiter.api.Test;
 
 class MinuteCorrectionsTest {
   private static final long KEEP_MS = 1000;
-  private static final Layout OUT = new Layout(VehicleMinutes.LAYOUT);
+  private static final Layout OUT = VehicleMinutes.LAYOUT;
   private KeyedOneInputStreamOperatorTestHarness<String, RowData, RowData> said;
 
   private static KeyedOneInputStreamOperatorTestHarness<String, RowData, RowData> subtask(

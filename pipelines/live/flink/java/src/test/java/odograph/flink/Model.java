@@ -5,31 +5,18 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.StringJoiner;
+import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
 import org.apache.flink.table.data.RowData;
 
 /**
- * Lets tests in other languages drive {@link TerminalUploads} by lines of text. Says the names of layouts
- * and kinds first, up to an empty line; then answers each line of tab-separated values (time of
+ * Lets tests in other languages drive {@link TerminalUploads} by lines of text. Lists layouts, kinds
+ * and the states of all operators first, up to an empty line; then answers each line of tab-separated values (time of
  * arrival, then {@link Upload}'s) with {@code quiet}, or the offsets of the dossier that went on.
  */
 public final class Model {
-  private static final String[] LAYOUTS = {
-    "WorkUnits.LAYOUT", WorkUnits.LAYOUT,
-    "WorkUnits.UNIT", WorkUnits.UNIT,
-    "MinuteCorrections.LAYOUT", MinuteCorrections.LAYOUT,
-    "TerminalUploads.LAYOUT", TerminalUploads.LAYOUT,
-    "TerminalUploads.DOSSIER", TerminalUploads.DOSSIER,
-    "Kafka.DEVICE_RECORD", Kafka.DEVICE_RECORD,
-    "Kafka.OUT_RECORD", Kafka.OUT_RECORD,
-    "VehicleMinutes.CHANGED", VehicleMinutes.CHANGED,
-    "History.SUSPECT", Byte.toString(TerminalHistory.SUSPECT),
-    "History.TOLD", Byte.toString(TerminalHistory.TOLD),
-    "History.LOG", Byte.toString(TerminalHistory.LOG),
-  };
-  private static final Layout DOSSIER = new Layout(TerminalUploads.DOSSIER);
-  private static final int OFFSET = DOSSIER.at("offset");
+  private static final int OFFSET = TerminalUploads.DOSSIER.at("offset");
 
   private Model() {}
 
@@ -39,9 +26,14 @@ public final class Model {
     long debounceMs = Long.parseLong(arguments[1]);
     long rebootMs = Long.parseLong(arguments[2]);
     PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
-    for (int i = 0; i < LAYOUTS.length; i += 2) {
-      out.println(LAYOUTS[i] + "\t" + LAYOUTS[i + 1]);
-    }
+    Layout.all().forEach((name, layout) -> out.println("layout " + name + "\t" + layout));
+    out.println("kind SUSPECT\t" + TerminalHistory.SUSPECT);
+    out.println("kind HISTORY\t" + TerminalHistory.HISTORY);
+    out.println("type LOG\t" + TerminalHistory.LOG);
+    states(out, new TerminalUploads(keepMs, 1, 1, 1, debounceMs, rebootMs));
+    states(out, new MinuteCorrections(keepMs));
+    states(out, new VehicleMinutes(keepMs, 1, 1));
+    states(out, new WorkUnits(keepMs, true, 1, 1));
     out.println();
     out.flush();
     try (var dossiers =
@@ -58,6 +50,13 @@ public final class Model {
     }
   }
 
+  private static void states(PrintStream out, OneInputStreamOperator<RowData, ?> operator)
+      throws Exception {
+    String step = operator.getClass().getSimpleName();
+    KeyedStates.of(operator)
+        .forEach((name, kinds) -> out.println("state " + step + " " + name + "\t" + kinds));
+  }
+
   private static String answer(
       KeyedOneInputStreamOperatorTestHarness<String, RowData, byte[]> dossiers, String[] values)
       throws Exception {
@@ -71,7 +70,7 @@ public final class Model {
     dossiers.prepareSnapshotPreBarrier(1);
     StringJoiner offsets = new StringJoiner(" ");
     for (byte[] block : Support.taken(dossiers)) {
-      ArrowBlockReader reader = new ArrowBlockReader(DOSSIER, block, 0);
+      ArrowBlockReader reader = new ArrowBlockReader(TerminalUploads.DOSSIER, block, 0);
       for (int r = 0; r < reader.rows(); r++) {
         offsets.add(Long.toString(reader.row(r).getLong(OFFSET)));
       }

@@ -29,7 +29,7 @@ class TerminalUploadsTest {
   private static final long SOON_MS = EVERY_MS + FLUSH_MS;
   private static final long DEBOUNCE_MS = 30_000;
   private static final long REBOOT_MS = 600_000;
-  private static final Layout DOSSIER = new Layout(TerminalUploads.DOSSIER);
+  private static final Layout DOSSIER = TerminalUploads.DOSSIER;
   private KeyedOneInputStreamOperatorTestHarness<String, RowData, byte[]> dossiers;
 
   private static KeyedOneInputStreamOperatorTestHarness<String, RowData, byte[]> subtask(
@@ -115,9 +115,9 @@ class TerminalUploadsTest {
   /** What uploads said of minutes. */
   private List<String> said() {
     List<String> rows = new ArrayList<>();
-    var said = dossiers.getSideOutput(TerminalUploads.said());
+    var said = dossiers.getSideOutput(TerminalUploads.firstParts());
     if (said != null) {
-      said.forEach(one -> rows.add(text(new Layout(VehicleMinutes.LAYOUT), one.getValue())));
+      said.forEach(one -> rows.add(text(VehicleMinutes.LAYOUT, one.getValue())));
       said.clear();
     }
     return rows;

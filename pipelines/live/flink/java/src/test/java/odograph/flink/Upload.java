@@ -29,11 +29,11 @@ final class Upload {
   }
 
   static Upload log(String terminal, String message, long eventMs) {
-    return new Upload(terminal, message, TerminalHistory.LOG, TerminalHistory.TOLD, eventMs);
+    return new Upload(terminal, message, TerminalHistory.LOG, TerminalHistory.HISTORY, eventMs);
   }
 
   static Upload boot(String terminal, String message, long eventMs) {
-    return new Upload(terminal, message, 1, TerminalHistory.TOLD, eventMs);
+    return new Upload(terminal, message, 1, TerminalHistory.HISTORY, eventMs);
   }
 
   static Upload gps(String terminal, String message, long eventMs) {

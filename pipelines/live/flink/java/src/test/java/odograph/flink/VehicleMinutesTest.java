@@ -27,7 +27,7 @@ class VehicleMinutesTest {
   private static final long KEEP_MS = 10_000;
   private static final long EVERY_MS = 100;
   private static final int MAX_ROWS = 4;
-  private static final Layout CHANGED = new Layout(VehicleMinutes.CHANGED);
+  private static final Layout CHANGED = VehicleMinutes.CHANGED;
   private KeyedOneInputStreamOperatorTestHarness<String, RowData, byte[]> minutes;
   private long version;
 

@@ -35,7 +35,7 @@ class WorkUnitsTest {
   private static final long KEEP_MS = 1_000_000;
   private static final long FULL_MS = 10;
   private static final long EVERY_MS = 100;
-  private static final Layout UNIT = new Layout(WorkUnits.UNIT);
+  private static final Layout UNIT = WorkUnits.DUE;
   private KeyedOneInputStreamOperatorTestHarness<String, RowData, byte[]> blocks;
 
   private static KeyedOneInputStreamOperatorTestHarness<String, RowData, byte[]> subtask(
