@@ -1,4 +1,4 @@
-"""How often and how long the outside world is asked again."""
+"""How often and how long a request to a store is tried again, and the loop that does it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from connectors.settings import Section
 
 
 class DeliverySettings(Section):
-    """How long a store is asked again. The waits double from `retry_backoff_ms` to
-    `retry_backoff_max_ms`, each shortened by chance; after `max_retries` the work fails and the
+    """How often a request to a store is tried again. Waits grow from `retry_backoff_ms` to
+    `retry_backoff_max_ms`, each shortened at random; after `max_retries` the work fails and the
     engine repeats it. Names are those of Kafka Connect's sinks where they mean the same."""
 
     max_retries: NonNegativeInt = 50
@@ -26,21 +26,23 @@ Done = TypeVar("Done")
 
 
 class TransientError(Exception):
-    """A store said no for now: names the store, the request and its answer."""
+    """A store refused for now: names the store, the request and its answer."""
 
 
 def with_retries(
-    settings: DeliverySettings, attempt: Callable[[], Done], told: Callable[[], None] | None = None
+    settings: DeliverySettings,
+    attempt: Callable[[], Done],
+    on_retry: Callable[[], None] | None = None,
 ) -> Done:
-    """Call `attempt` until it raises TransientError no more; `told` is called before every wait.
-    Raises DependencyFailed with the last reason when patience ends."""
+    """Call `attempt` again each time it raises TransientError, and return its result; `on_retry` is
+    called before every wait. Raises DependencyFailed with the last reason after `max_retries`."""
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(TransientError),
         wait=tenacity.wait_random_exponential(
             multiplier=settings.retry_backoff_ms / 1000, max=settings.retry_backoff_max_ms / 1000
         ),
         stop=tenacity.stop_after_attempt(settings.max_retries + 1),
-        before_sleep=(lambda _: told()) if told else None,
+        before_sleep=(lambda _: on_retry()) if on_retry else None,
         reraise=True,
     )
     try:

@@ -23,7 +23,7 @@ from pipelines.backfill.spec import BackfillSpec
 from runners.backfill.request import checked, listing_of
 from runners.config import Config
 from runners.simulation.simulator import simulate
-from runners.stack.faults import http_proxy as http
+from runners.stack.faults import rules as http
 from runners.stack.faults.grpc_proxy import Answer, GrpcFaultProxy
 from runners.stack.faults.http_proxy import FaultProxy
 from tests.connectors.sinks.bigquery.rows import many

@@ -17,7 +17,7 @@ from google.rpc import code_pb2
 from connectors.errors import DependencyFailed
 from connectors.sinks.bigquery.settings import BigQuerySettings
 from connectors.sinks.bigquery.sink import BigQuerySink
-from runners.stack.faults import http_proxy as http
+from runners.stack.faults import rules as http
 from runners.stack.faults.grpc_proxy import Answer, Close, Delay, Fail, LoseAnswer
 from runners.stack.processes import free_port
 from runners.stack.servers.bigquery import BigQuery

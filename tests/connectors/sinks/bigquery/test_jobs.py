@@ -4,7 +4,7 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from runners.stack.faults import http_proxy as http
+from runners.stack.faults import rules as http
 from tests.connectors.sinks.bigquery.rows import GPS, NOON, latest, many
 from tests.connectors.sinks.bigquery.test_faults import JSON, refusal
 

@@ -10,7 +10,7 @@ import pytest
 from connectors.errors import DependencyFailed
 from connectors.sinks.bigquery import load_bisect
 from connectors.sinks.bigquery.errors import RowsRefused
-from runners.stack.faults import http_proxy as http
+from runners.stack.faults import rules as http
 from runners.stack.faults.grpc_proxy import Answer, Fail
 from tests.connectors.sinks.bigquery.rows import GPS, NOON, many, part, row, rows_of
 from tests.connectors.sinks.bigquery.test_faults import APPEND, JSON, Judge
