@@ -137,17 +137,17 @@ def load_config(path: str | None) -> Config:
     if path is None:
         return Config()
     try:
-        given: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise BadSettings(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadSettings(f"{path}: not YAML: {error}") from None
-    if given is None:
+    if content is None:
         return Config()
-    if not isinstance(given, dict):
-        raise BadSettings(f"{path}: expected keys and values, found a {type(given).__name__}")
+    if not isinstance(content, dict):
+        raise BadSettings(f"{path}: expected keys and values, found a {type(content).__name__}")
     try:
-        return Config(**given)
+        return Config(**content)
     except ValidationError as error:
         lines = []
         for problem in error.errors():

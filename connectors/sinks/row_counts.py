@@ -26,19 +26,21 @@ def lake_rows(lake: Folder) -> Counter[str]:
     return _rows(lake, {part.name: table for table in LAKE_TABLES for part in parts(lake, table)})
 
 
-def _rows(place: Folder, objects: dict[str, str]) -> Counter[str]:
+def _rows(folder: Folder, objects: dict[str, str]) -> Counter[str]:
+    """Rows of Parquet objects, `objects` by name, added up by what they are of."""
+
     def rows(name: str) -> int:
         try:
             with (
-                failing(f"read {place.uri}/{name}"),
-                place.system.open_input_file(place.at(name)) as file,
+                failing(f"read {folder.uri}/{name}"),
+                folder.system.open_input_file(folder.at(name)) as file,
             ):
                 return int(pq.read_metadata(file).num_rows)
         except pa.ArrowInvalid as error:
-            raise DependencyFailed(f"{place.uri}/{name} is no Parquet object: {error}") from error
+            raise DependencyFailed(f"{folder.uri}/{name} is no Parquet object: {error}") from error
 
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     with ThreadPoolExecutor(PARALLEL) as pool:
         for kind, count in zip(objects.values(), pool.map(rows, objects), strict=True):
-            found[kind] += count
-    return found
+            counts[kind] += count
+    return counts

@@ -137,7 +137,7 @@ def _show(cluster: Cluster, jobs: list[Status], now_ms: int) -> None:
 
 
 def statuses(config: Config, cluster: Cluster) -> list[Status]:
-    """Of every job that is to run: all but sinks that are not set. Raises DependencyFailed."""
+    """The status of every job but the sinks that are not set. Raises DependencyFailed."""
     wanted = config.sinks.configured()
     known = cluster.jobs()
     plans = [
@@ -155,7 +155,7 @@ def _status(
     ours = [job for job in known if job.name == plan.job_name]
     job = next((job for job in ours if job.alive), ours[0] if ours else None)
     live = plan.live()
-    read = {place: span for place, span in held.items() if place[0] in plan.reads}
+    read = {partition: span for partition, span in held.items() if partition[0] in plan.reads}
     done = committed(live.kafka, live.group, read)
     behind = waiting(live.kafka, done, read) if done or job else None
     if job is None:

@@ -1,4 +1,4 @@
-"""`odograph submit` and `odograph jobs`: jobs on a Flink cluster."""
+"""`odograph submit`: start jobs on a Flink cluster."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class StartAt(click.ParamType[str | datetime]):
 
 
 def start_at(value: str | datetime, zone: str) -> str:
-    """The same for Flink's Kafka source; an instant as epoch milliseconds."""
+    """`--start-at` for Flink's Kafka source: an instant as epoch milliseconds."""
     if isinstance(value, str):
         return value
     moment = zoned(value, zone)
@@ -65,7 +65,8 @@ def submit() -> None:
 def _live_job_command(
     group: click.Group, name: str, jobs: Jobs, help_text: str, several: bool = False
 ) -> click.Command:
-    """A command that starts a live job, or `several`: what `jobs` finds in the settings."""
+    """A command that starts the live job that `jobs` names, or all it names where it may be
+    `several`; `jobs` is given the settings."""
 
     @group.command(name, help=help_text)
     @config_option
@@ -124,7 +125,8 @@ def _live_job_command(
 
 
 def _start_each(names: list[str], cluster: Cluster, start_job: Callable[[str], None]) -> None:
-    """Start those that do not run; what keeps one from starting keeps no other."""
+    """Start the jobs that do not run; the failure of a job stops no other. Raises BadArguments or
+    DependencyFailed at the end, where some did not start."""
     failed: dict[str, Exception] = {}
     for job in names:
         if cluster.running(f"{PREFIX}{job}"):

@@ -1,4 +1,4 @@
-"""A live job as it is submitted: which, with which settings, from where."""
+"""A live job as it is submitted: its name, the settings, and where it starts to read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ SINK_OPTIONS = {
 
 
 class LiveJob(BaseModel):
-    """`start_at` is earliest, latest, committed, or epoch milliseconds."""
+    """What `odograph submit` hands to the job's program on the Flink client, as JSON. `job` is one
+    of JOBS, `python` the interpreter on the workers, `bindings` a file to use instead of the
+    operations database; `start_at` is earliest, latest, committed, or epoch milliseconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,7 +55,7 @@ class LiveJob(BaseModel):
 
     @property
     def job_name(self) -> str:
-        """How the cluster calls it."""
+        """Its name on the cluster."""
         return f"{PREFIX}{self.job}"
 
     @property
@@ -64,8 +66,7 @@ class LiveJob(BaseModel):
 
     @property
     def uid_prefix(self) -> str:
-        """What its steps are called apart from those of other jobs, so that it takes no savepoint
-        of theirs."""
+        """Begins the uids of its steps, so that it takes no savepoint of another job."""
         return f"{self.sink}: " if self.sink else ""
 
     @property
@@ -81,7 +82,7 @@ class LiveJob(BaseModel):
 
     @property
     def entry(self) -> SinkEntry[Any] | None:
-        """What is known of that store."""
+        """The catalogue's entry of that store."""
         return CATALOGUE[self.sink] if self.sink else None
 
     @property
@@ -139,7 +140,7 @@ class LiveJob(BaseModel):
         return self.config.flink.checkpoint_interval_s
 
     def live(self) -> LiveJobSpec:
-        """The same for the pipelines."""
+        """The spec that its stages get."""
         config, stream = self.config, self.config.stream
         return LiveJobSpec(
             name=self.job,

@@ -1,4 +1,4 @@
-"""Hand a live job to a Flink cluster, after a look at everything it will need."""
+"""Hand a live job to a Flink cluster, after a check of everything it will need."""
 
 from __future__ import annotations
 
