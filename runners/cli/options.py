@@ -31,13 +31,13 @@ python_option = click.option(
 
 def as_one(kind: type[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Let a command take those of its options that are fields of the dataclass `kind` together, as
-    one object and first argument."""
+    one positional argument; several follow in the order of their decorators."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
-        def call(**options: Any) -> Any:
+        def call(*groups: Any, **options: Any) -> Any:
             own = {field.name: options.pop(field.name) for field in fields(kind)}
-            return command(kind(**own), **options)
+            return command(*groups, kind(**own), **options)
 
         return call
 

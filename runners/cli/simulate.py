@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,13 +19,14 @@ from rich.table import Table
 
 from connectors.errors import BadArguments
 from connectors.kafka.topics import DEVICE_TOPICS
+from runners.cli.options import as_one
 from runners.cli.terminal import Instant, zoned
 from runners.config import Config, load_config
 from runners.progress import bar
 
 if TYPE_CHECKING:
     from runners.simulation.kafka import Fed, Feeder, Progress, Record
-    from runners.simulation.simulator import Summary
+    from runners.simulation.simulator import Scenario, Summary
 
     Convert = Callable[[Iterable[Record]], Iterable[Record]]
 
@@ -37,6 +40,39 @@ class Start(Instant):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return NOW if value == NOW else super().convert(value, param, ctx)
+
+
+@dataclass(frozen=True)
+class FleetOptions:
+    """The fleet and what it does, as the command line says it."""
+
+    vehicles: int
+    hours: float
+    seed: int
+    misbehave: str
+    start: datetime | str | None
+    partitions: int
+
+
+@dataclass(frozen=True)
+class FeedOptions:
+    """Where to on Kafka, as what and how fast."""
+
+    bootstrap: str | None
+    config_path: str | None
+    form: str | None
+    speed: float | None
+    rate: float | None
+    loop: bool
+    seconds: float | None
+
+    def config(self) -> Config:
+        """The settings, with --kafka for its brokers. Raises BadConfig."""
+        config = load_config(self.config_path)
+        if not self.bootstrap:
+            return config
+        kafka = config.kafka.model_copy(update={"bootstrap": self.bootstrap})
+        return config.model_copy(update={"kafka": kafka})
 
 
 @click.command()
@@ -83,22 +119,9 @@ class Start(Instant):
     type=click.FloatRange(min=0, min_open=True),
     help="End --loop after so many seconds.",
 )
-def simulate(
-    out: Path | None,
-    vehicles: int,
-    hours: float,
-    seed: int,
-    misbehave: str,
-    start: datetime | str | None,
-    partitions: int,
-    bootstrap: str | None,
-    config_path: str | None,
-    form: str | None,
-    speed: float | None,
-    rate: float | None,
-    loop: bool,
-    seconds: float | None,
-) -> None:
+@as_one(FleetOptions)
+@as_one(FeedOptions)
+def simulate(fleet: FleetOptions, feed: FeedOptions, out: Path | None) -> None:
     """Play a fleet: write an archive of terminal messages, or send them into Kafka, or both.
 
     OUT/archive/topics/… is what the old sink would have written, OUT/device_binding.csv says which
@@ -109,26 +132,21 @@ def simulate(
     --start now lets the last upload arrive when it is sent, so that nothing comes from the future.
     --loop is for load: it sends what it has simulated over and over, each time as later uploads.
     """
-    config = load_config(config_path)
-    if bootstrap:
-        kafka = config.kafka.model_copy(update={"bootstrap": bootstrap})
-        config = config.model_copy(update={"kafka": kafka})
+    from runners.simulation.simulator import Scenario
+    from runners.simulation.simulator import simulate as run
+
+    config = feed.config()
     feeding = config.kafka.bootstrap is not None
-    _check(out, feeding, {"--format": form, "--speed": speed, "--rate": rate, "--loop": loop})
-    if speed and rate:
-        raise BadArguments(f"--speed {speed} and --rate {rate}: give one of them")
-    if loop and speed:
-        raise BadArguments(f"--speed {speed} and --loop: a loop goes at a --rate")
-    if seconds and not loop:
-        raise BadArguments(f"--for {seconds}: it ends a --loop, and there is none")
-    first = _first_moment(start, hours, speed, loop)
-    wanted = _misbehaviours(misbehave)
-
-    def play(**more: Any) -> Summary:
-        from runners.simulation.simulator import simulate as run
-
-        return run(out, vehicles, hours, seed, wanted, first, partitions, **more)
-
+    _check(out, feeding, feed)
+    scenario = Scenario(
+        fleet.vehicles,
+        fleet.hours,
+        fleet.seed,
+        _misbehaviours(fleet.misbehave),
+        _first_moment(fleet.start, fleet.hours, feed.speed, feed.loop),
+        fleet.partitions,
+    )
+    play = functools.partial(run, out, scenario)
     if not feeding:
         with bar("simulating", 1) as advance:
             summary = play(progress=advance)
@@ -137,11 +155,11 @@ def simulate(
     from runners.simulation.kafka import Feeder, Pace, as_sent
 
     with bar("sending", 1) as advance:
-        feeder = Feeder(config.kafka, Pace(rate, speed), _progress_of(advance, first, hours))
+        feeder = Feeder(config.kafka, Pace(feed.rate, feed.speed), _progress_of(advance, scenario))
         feeder.check_topics(DEVICE_TOPICS)
-        convert = _converter(form, config)
-        if loop:
-            _send_in_a_loop(play, feeder, convert, hours, seconds)
+        convert = _converter(feed.form, config)
+        if feed.loop:
+            _send_in_a_loop(play, feeder, convert, scenario.hours, feed.seconds)
         else:
             _print_summary(
                 play(send=lambda lines: feeder.send(convert(as_sent(lines)))), archived=False
@@ -150,12 +168,24 @@ def simulate(
     show(fed, str(config.kafka.bootstrap))
 
 
-def _check(out: Path | None, feeding: bool, only_for_kafka: dict[str, Any]) -> None:
+def _check(out: Path | None, feeding: bool, feed: FeedOptions) -> None:
+    only_for_kafka = {
+        "--format": feed.form,
+        "--speed": feed.speed,
+        "--rate": feed.rate,
+        "--loop": feed.loop,
+    }
     options = [name for name, value in only_for_kafka.items() if value]
     if options and not feeding:
         raise BadArguments(f"{options[0]}: only with --kafka, or with kafka.bootstrap in --config")
     if out is None and not feeding:
         raise BadArguments("neither --out nor --kafka: say where the uploads go")
+    if feed.speed and feed.rate:
+        raise BadArguments(f"--speed {feed.speed} and --rate {feed.rate}: give one of them")
+    if feed.loop and feed.speed:
+        raise BadArguments(f"--speed {feed.speed} and --loop: a loop goes at a --rate")
+    if feed.seconds and not feed.loop:
+        raise BadArguments(f"--for {feed.seconds}: it ends a --loop, and there is none")
 
 
 def _misbehaviours(text: str) -> frozenset[str]:
@@ -186,15 +216,15 @@ def _first_moment(
     return datetime.now(UTC) - ahead
 
 
-def _progress_of(advance: Callable[[float], None], first: datetime, hours: float) -> Progress:
+def _progress_of(advance: Callable[[float], None], scenario: Scenario) -> Progress:
     """Advances a progress bar, up to five times a second, to the share of the run that was sent."""
-    begins, reported = first.timestamp() * 1000, 0.0
+    begins, reported = scenario.start.timestamp() * 1000, 0.0
 
     def progress(_: int, arrival_ms: int) -> None:
         nonlocal reported
         if time.monotonic() - reported > 0.2:
             reported = time.monotonic()
-            advance((arrival_ms - begins) / (hours * HOUR_MS) % 1)
+            advance((arrival_ms - begins) / (scenario.hours * HOUR_MS) % 1)
 
     return progress
 

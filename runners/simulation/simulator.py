@@ -41,37 +41,47 @@ Send = Callable[[list[Line]], None]
 """Is given lines in the order they arrive, hour after hour."""
 
 
+@dataclass(frozen=True)
+class Scenario:
+    """A fleet and what it does: `vehicles` for so many `hours` from `start` on, which needs a zone
+    and is cut to whole seconds. `misbehave` holds ids such as "M01", or "all"; with misbehaviours
+    that need whole terminals the fleet grows to twice their number if it is smaller than that.
+
+    Raises ValueError for a start without zone, or an empty fleet or run.
+    """
+
+    vehicles: int
+    hours: float
+    seed: int
+    misbehave: frozenset[str] = frozenset()
+    start: datetime = FIRST_HOUR
+    partitions: int = 4
+
+    def __post_init__(self) -> None:
+        if self.vehicles < 1 or self.hours <= 0 or self.partitions < 1:
+            raise ValueError("vehicles, hours and partitions must be positive")
+        if self.start.tzinfo is None:
+            raise ValueError("start needs a time zone")
+
+
 def simulate(
     out: Path | None,
-    vehicles: int,
-    hours: float,
-    seed: int,
-    misbehave: frozenset[str] = frozenset(),
-    start: datetime | None = None,
-    partitions: int = 4,
+    scenario: Scenario,
     progress: Callable[[float], None] | None = None,
     send: Send | None = None,
 ) -> Summary:
     """Write `out`/archive, `out`/device_binding.csv and `out`/truth.json; nothing where `out` is
-    None. `send` is given every line of the archive once, by arrival: objects the old sink wrote
-    twice or broke are habits of that sink, and nothing a terminal sent.
+    None. `send` gets every line of the archive once, by arrival: objects the old sink wrote twice
+    or broke are habits of that sink, and nothing a terminal sent. `progress` gets the share done,
+    0 to 1.
 
-    The same arguments write the same bytes. `misbehave` holds ids such as "M01", or "all".
-    `start` needs a zone and is cut to whole seconds; `progress` is told the share done, 0 to 1.
-    With misbehaviours that need whole terminals the fleet grows to twice their number if it is
-    smaller than that.
-
-    Raises ValueError for an unknown misbehaviour, a start without zone, or an empty fleet or run.
+    The same scenario writes the same bytes. Raises ValueError for an unknown misbehaviour.
     """
-    start = FIRST_HOUR if start is None else start
-    if vehicles < 1 or hours <= 0 or partitions < 1:
-        raise ValueError("vehicles, hours and partitions must be positive")
-    if start.tzinfo is None:
-        raise ValueError("start needs a time zone")
-    ids = chosen(misbehave)
+    hours, seed, start = scenario.hours, scenario.seed, scenario.start
+    ids = chosen(scenario.misbehave)
     start_ms = int(start.astimezone(UTC).timestamp()) * 1000
     end_ms = start_ms + max(int(hours * 3600), 1) * 1000
-    misbehaviours = Misbehaviours(ids, seed, vehicles, start_ms, end_ms)
+    misbehaviours = Misbehaviours(ids, seed, scenario.vehicles, start_ms, end_ms)
     vehicles = misbehaviours.fleet_size
     terminals, bindings = fleet.build(vehicles, seed, start_ms, end_ms, misbehaviours.roles)
     misbehaviours.prepare(terminals, bindings)
@@ -80,7 +90,7 @@ def simulate(
         bindings.write(out / "device_binding.csv")
     archive, truth = Archive(out), Truth(bindings)
     lives = [TerminalLife(terminal, seed, start_ms, end_ms) for terminal in terminals]
-    sink = _Sink(archive, truth, partitions, np.random.default_rng([seed, 4]), send)
+    sink = _Sink(archive, truth, scenario.partitions, np.random.default_rng([seed, 4]), send)
     for now in range(start_ms, end_ms, HOUR_MS):
         until = min(now + HOUR_MS, end_ms)
         uploads = [upload for life in lives for upload in life.advance(until)]
@@ -103,7 +113,7 @@ def simulate(
         "seed": seed,
         "misbehave": sorted(ids),
         "start": start.isoformat(),
-        "partitions": partitions,
+        "partitions": scenario.partitions,
     }
     facts = {
         "parameters": parameters,

@@ -16,7 +16,7 @@ from connectors.storage.folder import Folder, folder
 from connectors.storage.settings import S3Settings
 from runners.config import load_config
 from runners.flink.rest import Cluster
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from tests.cluster.fleet import kill_workers, until
 from tests.support.command import odograph
 from tests.support.lakes import COMMAND, backfill, differences, files
@@ -80,7 +80,7 @@ class Day:
 @pytest.fixture(scope="module")
 def day(servers, tmp_path_factory):
     place = tmp_path_factory.mktemp("day")
-    simulate(place / "fleet", vehicles=10, hours=4, seed=3, misbehave=frozenset({"all"}))
+    simulate(place / "fleet", Scenario(vehicles=10, hours=4, seed=3, misbehave=frozenset({"all"})))
     # as the command gives it, without what only this process knows
     ledger = json.loads(json.dumps(backfill(place / "fleet", place / "lake")))
     cluster = Cluster(servers["flink"].address)

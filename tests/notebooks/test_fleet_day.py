@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from notebooks.render import FLEET_DAY, execute, figures, main, page
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from tests.support.lakes import backfill
 
 pytestmark = pytest.mark.days
@@ -30,7 +30,7 @@ LOADING = re.compile(
 def fleet(tmp_path_factory):
     out = tmp_path_factory.mktemp("fleet")
     start = datetime.fromisoformat(f"{DAY}T07:00+09:00")
-    simulate(out, vehicles=4, hours=3, seed=11, misbehave=MISBEHAVE, start=start)
+    simulate(out, Scenario(vehicles=4, hours=3, seed=11, misbehave=MISBEHAVE, start=start))
     ledger = backfill(out, out / "lake")
     return out / "lake", json.loads((out / "truth.json").read_bytes()), ledger
 
@@ -121,7 +121,7 @@ def test_page_draws_every_chart_and_folds_the_code(book):
 
 def test_one_parked_vehicle_and_missing_tables(fleet, tmp_path):
     lake = tmp_path / "lake"
-    simulate(tmp_path, vehicles=1, hours=0.1, seed=3)
+    simulate(tmp_path, Scenario(vehicles=1, hours=0.1, seed=3))
     backfill(tmp_path, lake, types=("log",))
     assert {path.name for path in lake.iterdir()} <= {"_state", "telemetry_log", "vehicle_minutes"}
     shown = figures(execute(FLEET_DAY, {"lake": str(lake)}))

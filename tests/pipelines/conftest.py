@@ -2,7 +2,7 @@ from datetime import datetime
 
 import pytest
 
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from tests.support.lakes import backfill
 
 
@@ -11,7 +11,9 @@ def fleet(tmp_path_factory):
     """An hour and a half over midnight of a fleet that misbehaves in every known way."""
     out = tmp_path_factory.mktemp("fleet")
     start = datetime.fromisoformat("2024-01-15T22:45+09:00")
-    simulate(out, 46, 1.5, seed=11, misbehave=frozenset({"all"}), start=start, partitions=2)
+    simulate(
+        out, Scenario(46, 1.5, seed=11, misbehave=frozenset({"all"}), start=start, partitions=2)
+    )
     return out
 
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.backfill.ledger import COUNTED, balances
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from tests.simulated_day.compare import differences
 from tests.support.lakes import backfill
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.days
 @pytest.fixture(scope="module")
 def day(tmp_path_factory):
     out = tmp_path_factory.mktemp("day")
-    simulate(out, vehicles=50, hours=24, seed=7, misbehave=frozenset({"all"}))
+    simulate(out, Scenario(vehicles=50, hours=24, seed=7, misbehave=frozenset({"all"})))
     ledger = backfill(out, out / "lake")
     return out, ledger
 

@@ -90,8 +90,9 @@ def judge_clocks(times: Times, rules: Clock) -> ClockVerdict:
 
     flags[epoch] |= BIT["CLOCK_EPOCH"]
     source[epoch] = FALLBACK
-    _date_by_boot(times, latest, epoch, epoch_start, good, offset, source, rules)
-    return ClockVerdict(offset, source, flags)
+    verdict = ClockVerdict(offset, source, flags)
+    _date_by_boot(times, latest, epoch, epoch_start, good, verdict, rules)
+    return verdict
 
 
 def _epoch_of(latest: np.ndarray, rules: Clock) -> np.ndarray:
@@ -178,12 +179,11 @@ def _date_by_boot(
     epoch: np.ndarray,
     epoch_start: np.ndarray,
     good: np.ndarray,
-    offset: np.ndarray,
-    source: np.ndarray,
+    verdict: ClockVerdict,
     rules: Clock,
 ) -> None:
     """M05: date uploads with a reset clock by another upload of the same boot that has a good clock
-    and an uptime. Sets `offset` and `source`."""
+    and an uptime. Sets their offset and source in `verdict`."""
     wanted = np.flatnonzero(epoch & (times.boot_count >= 0))
     if not len(wanted):
         return
@@ -200,5 +200,5 @@ def _date_by_boot(
             continue
         event = instant + int(uptime)
         if event <= times.received_ms[row] + rules.future_tolerance_s * 1000:
-            offset[row] = latest[row] - event
-            source[row] = CORRECTED
+            verdict.offset_ms[row] = latest[row] - event
+            verdict.source[row] = CORRECTED

@@ -20,7 +20,7 @@ from pipelines.backfill.spec import BackfillSpec
 from runners.backfill import request
 from runners.backfill.beam import run_backfill
 from runners.simulation.kafka import as_sent, feed
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from schemas import MESSAGE_TYPES
 from tests.support.archives import archived, known, writer
 from tests.support.kafka import new_topic, send, settings_of, transaction
@@ -125,7 +125,9 @@ def fleet(kafka, tmp_path_factory):
     bindings."""
     out, found = tmp_path_factory.mktemp("fleet"), []
     misbehave = frozenset({"all"})
-    simulate(out, 46, 1, 5, misbehave, START, send=lambda lines: found.extend(as_sent(lines)))
+    simulate(
+        out, Scenario(46, 1, 5, misbehave, START), send=lambda lines: found.extend(as_sent(lines))
+    )
     settings = fresh(kafka, partitions=2)
     feed(settings, found)
     return settings, out / "device_binding.csv"

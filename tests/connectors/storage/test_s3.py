@@ -15,7 +15,7 @@ import pytest
 from connectors.errors import DependencyFailed
 from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from tests.support import s3
 from tests.support.lakes import COMMAND, ROOT, backfill, differences, rows
 
@@ -28,7 +28,7 @@ OFFLINE = {"AWS_EC2_METADATA_DISABLED": "true"}
 def fleet(tmp_path_factory):
     out = tmp_path_factory.mktemp("fleet")
     start = datetime.fromisoformat("2024-01-15T23:30+09:00")
-    simulate(out, vehicles=46, hours=1, seed=4, misbehave=frozenset({"all"}), start=start)
+    simulate(out, Scenario(vehicles=46, hours=1, seed=4, misbehave=frozenset({"all"}), start=start))
     return out
 
 

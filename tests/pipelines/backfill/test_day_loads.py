@@ -22,7 +22,7 @@ from pipelines.backfill.phases import run
 from pipelines.backfill.spec import BackfillSpec
 from runners.backfill.request import checked, listing_of
 from runners.config import Config
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from runners.stack.faults import rules as http
 from runners.stack.faults.grpc_proxy import Answer, GrpcFaultProxy
 from runners.stack.faults.http_proxy import FaultProxy
@@ -97,7 +97,7 @@ def fleet(tmp_path_factory):
     """A few vehicles, some minutes before midnight and after, that misbehave in every way."""
     out = tmp_path_factory.mktemp("fleet")
     start = datetime.fromisoformat("2024-01-15T23:30+09:00")
-    simulate(out, 4, 1, seed=11, misbehave=frozenset({"all"}), start=start, partitions=1)
+    simulate(out, Scenario(4, 1, seed=11, misbehave=frozenset({"all"}), start=start, partitions=1))
     return out
 
 

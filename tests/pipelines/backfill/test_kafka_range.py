@@ -23,7 +23,7 @@ from runners.backfill.beam import run_backfill
 from runners.config import Config
 from runners.simulation.kafka import as_sent, feed
 from runners.simulation.message_formats import AvroWriter
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from schemas import MESSAGE_TYPES, load
 from tests.support.lakes import command, differences, run, spec_of
 from tests.support.topics import delete_before, fresh, gone, records
@@ -50,7 +50,11 @@ def sent(tmp_path_factory):
     bindings. Its first log comes once more at the end, with other content."""
     out, found = tmp_path_factory.mktemp("fleet"), []
     misbehave = frozenset({"all"})
-    simulate(out, 46, 1.6, 11, misbehave, START, send=lambda lines: found.extend(as_sent(lines)))
+    simulate(
+        out,
+        Scenario(46, 1.6, 11, misbehave, START),
+        send=lambda lines: found.extend(as_sent(lines)),
+    )
     first = next(record for record in found if record.topic == "message-log")
     changed = first.value.replace(b'"rssi":-', b'"rssi":-1', 1)
     assert changed != first.value

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from tests.support.lakes import ROOT
 
 pytestmark = pytest.mark.days
@@ -23,7 +23,7 @@ print(ledger["totals"]["in"], int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 10
 
 
 def uploads_and_peak(folder, hours):
-    simulate(folder, vehicles=30, hours=hours, seed=2)
+    simulate(folder, Scenario(vehicles=30, hours=hours, seed=2))
     places = [folder / "archive", folder / "device_binding.csv", folder / "lake"]
     command = [sys.executable, "-c", PROGRAM, *map(str, places)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

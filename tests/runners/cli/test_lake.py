@@ -9,7 +9,7 @@ import pytest
 
 from runners.cli.lake import settled
 from runners.config import Config
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from tests.support.command import odograph
 from tests.support.lakes import backfill, rows
 
@@ -22,7 +22,7 @@ COUNTED = ("dead_letters", "telemetry_log", "telemetry_gps", "vehicle_minutes")
 def fleet(tmp_path_factory):
     out = tmp_path_factory.mktemp("fleet")
     start = datetime.fromisoformat("2024-01-15T23:45+09:00")
-    simulate(out, 46, 0.5, 5, frozenset({"all"}), start)
+    simulate(out, Scenario(46, 0.5, 5, frozenset({"all"}), start))
     return out
 
 

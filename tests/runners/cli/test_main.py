@@ -12,7 +12,7 @@ import pytest
 
 from runners.backfill import beam as backfill_module
 from runners.cli import main as command_module
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from tests.repository.files import ROOT
 
 pytestmark = pytest.mark.servers
@@ -24,7 +24,7 @@ START = datetime.fromisoformat("2024-01-15T08:30+09:00")
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     out = tmp_path_factory.mktemp("fleet")
-    simulate(out, vehicles=6, hours=2, seed=3, start=START)
+    simulate(out, Scenario(vehicles=6, hours=2, seed=3, start=START))
     return out
 
 
@@ -256,7 +256,7 @@ def test_interrupting_ends_it_cleanly(tmp_path, big, name, workers):
 @pytest.fixture(scope="module")
 def big(tmp_path_factory):
     out = tmp_path_factory.mktemp("big")
-    simulate(out, vehicles=46, hours=3, seed=3, start=START)
+    simulate(out, Scenario(vehicles=46, hours=3, seed=3, start=START))
     return out
 
 

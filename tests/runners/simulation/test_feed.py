@@ -17,7 +17,7 @@ from connectors.kafka.settings import KafkaSettings
 from runners.simulation.kafka import Feeder, Pace, Record, as_sent, feed
 from runners.simulation.load_loop import Loop
 from runners.simulation.message_formats import AvroWriter
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from schemas import MESSAGE_TYPES, load
 from tests.repository.files import ROOT
 from tests.support.topics import fresh, gone, records
@@ -46,7 +46,11 @@ def played():
     """An hour and a half of a fleet that misbehaves in every known way, as it is sent."""
     sent = []
     everything = frozenset({"all"})
-    simulate(None, 46, 1.5, 11, everything, START, send=lambda lines: sent.extend(as_sent(lines)))
+    simulate(
+        None,
+        Scenario(46, 1.5, 11, everything, START),
+        send=lambda lines: sent.extend(as_sent(lines)),
+    )
     return sent
 
 
@@ -152,7 +156,7 @@ def test_the_summary_says_what_kafka_acknowledged(fed):
 
 
 def test_sending_changes_nothing_of_what_is_written(fed, tmp_path):
-    simulate(tmp_path, 46, 1.5, 11, frozenset({"all"}), START.astimezone(UTC))
+    simulate(tmp_path, Scenario(46, 1.5, 11, frozenset({"all"}), START.astimezone(UTC)))
 
     def hashes(folder):
         return {

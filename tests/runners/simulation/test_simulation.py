@@ -14,7 +14,7 @@ from itertools import pairwise
 import pytest
 
 from runners.simulation.misbehaviours import MISBEHAVIOURS
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from tests.repository.files import ROOT
 
 COUNTED = ("good", "dead", "duplicate", "late", "filtered")
@@ -46,7 +46,7 @@ def step_m(before, after):
 def calm(tmp_path_factory):
     out = tmp_path_factory.mktemp("calm")
     start = datetime.fromisoformat("2024-01-15T08:00+09:00")
-    simulate(out, vehicles=12, hours=2, seed=5, start=start)
+    simulate(out, Scenario(vehicles=12, hours=2, seed=5, start=start))
     return out, json.loads((out / "truth.json").read_bytes())
 
 
@@ -54,14 +54,14 @@ def calm(tmp_path_factory):
 def spoiled(tmp_path_factory):
     out = tmp_path_factory.mktemp("spoiled")
     start = datetime.fromisoformat("2024-01-15T22:30+09:00")
-    simulate(out, vehicles=12, hours=3, seed=5, misbehave=frozenset({"all"}), start=start)
+    simulate(out, Scenario(vehicles=12, hours=3, seed=5, misbehave=frozenset({"all"}), start=start))
     return out, json.loads((out / "truth.json").read_bytes())
 
 
 def test_same_arguments_write_the_same_bytes_whatever_the_hash_seed(tmp_path):
     program = (
-        "import pathlib, sys; from runners.simulation.simulator import simulate; "
-        "simulate(pathlib.Path(sys.argv[1]), 8, 1.0, 3, frozenset({'all'}))"
+        "import pathlib, sys; from runners.simulation.simulator import Scenario, simulate; "
+        "simulate(pathlib.Path(sys.argv[1]), Scenario(8, 1.0, 3, frozenset({'all'})))"
     )
     for number in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": number, "PYTHONPATH": str(ROOT)}
@@ -71,8 +71,8 @@ def test_same_arguments_write_the_same_bytes_whatever_the_hash_seed(tmp_path):
 
 
 def test_another_seed_writes_another_day(tmp_path):
-    simulate(tmp_path / "one", 2, 0.5, 1)
-    simulate(tmp_path / "two", 2, 0.5, 2)
+    simulate(tmp_path / "one", Scenario(2, 0.5, 1))
+    simulate(tmp_path / "two", Scenario(2, 0.5, 2))
     assert fingerprint(tmp_path / "one") != fingerprint(tmp_path / "two")
 
 
@@ -174,7 +174,7 @@ def test_each_misbehaviour_is_put_in_and_described(spoiled, mis):
 
 @pytest.mark.parametrize("mis", ["M04", "M06", "M17", "M22"])
 def test_a_misbehaviour_can_be_put_in_alone(tmp_path, mis):
-    simulate(tmp_path, 4, 1.5, 9, frozenset({mis}))
+    simulate(tmp_path, Scenario(4, 1.5, 9, frozenset({mis})))
     truth = json.loads((tmp_path / "truth.json").read_bytes())
     assert list(truth["misbehaviours"]) == [mis]
     assert truth["misbehaviours"][mis]["uploads"] > 0
@@ -253,4 +253,4 @@ def test_minutes_are_columns_of_one_length_without_repeated_keys(spoiled):
 )
 def test_arguments_that_make_no_sense_are_refused(tmp_path, wrong):
     with pytest.raises(ValueError):
-        simulate(tmp_path, **({"vehicles": 1, "hours": 1.0, "seed": 1} | wrong))
+        simulate(tmp_path, Scenario(**{"vehicles": 1, "hours": 1.0, "seed": 1} | wrong))

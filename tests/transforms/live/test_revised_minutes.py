@@ -13,7 +13,7 @@ import pytest
 from connectors.operations_db.bindings_file import load_bindings
 from connectors.storage.settings import S3Settings
 from runners.simulation.misbehaviours import MISBEHAVIOURS
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from tests.support.stream_model import Stream
 from tests.support.uploads import ALWAYS, HOUR, MINUTE, NOON, bindings_of, log
 from transforms.decode.decoder import Decoder
@@ -60,7 +60,7 @@ def raw_batch(topic, partition, lines, first, named):
 @pytest.fixture(scope="module", params=[3])
 def day(request, tmp_path_factory):
     out = tmp_path_factory.mktemp("fleet")
-    simulate(out, 3, 2.0, request.param, frozenset(MISBEHAVIOURS), None, 2)
+    simulate(out, Scenario(3, 2.0, request.param, frozenset(MISBEHAVIOURS), partitions=2))
     return records(out / "archive"), load_bindings(str(out / "device_binding.csv"), S3Settings())
 
 

@@ -14,7 +14,7 @@ from connectors.operations_db.bindings_file import load_bindings
 from connectors.sinks.tables import TELEMETRY
 from connectors.storage.settings import S3Settings
 from runners.simulation.misbehaviours import MISBEHAVIOURS
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from tests.support.row_model import RowStream, Store
 from tests.support.uploads import ALWAYS, HOUR, MINUTE, NOON, SECOND, at, bindings_of, fix, gps, log
 from tests.transforms.live.test_revised_minutes import raw_batch, records
@@ -57,7 +57,7 @@ def day(tmp_path_factory):
     """Records of a fleet around midnight UTC by place, the core, and the batch's rows."""
     out = tmp_path_factory.mktemp("fleet")
     start = datetime(2024, 1, 14, 23, 50, tzinfo=UTC)
-    simulate(out, 3, 0.4, 3, frozenset(MISBEHAVIOURS), start, 2)
+    simulate(out, Scenario(3, 0.4, 3, frozenset(MISBEHAVIOURS), start, 2))
     found = records(out / "archive")
     terminals = load_bindings(str(out / "device_binding.csv"), S3Settings())
     core = (Decoder(terminals=terminals.known), terminals.bindings, Rules())

@@ -16,7 +16,7 @@ from connectors.storage.settings import S3Settings
 from pipelines.backfill.spec import BackfillSpec
 from pipelines.live.lake_sink.write_block import Core
 from runners.simulation.kafka import as_sent
-from runners.simulation.simulator import simulate
+from runners.simulation.simulator import Scenario, simulate
 from tests.support.lake_model import LiveLake
 from tests.support.lakes import backfill, differences
 from transforms.decode.decoder import Decoder
@@ -34,7 +34,9 @@ def fleet(tmp_path_factory):
     Odograph's own archive, and its bindings."""
     out, sent = tmp_path_factory.mktemp("fleet"), []
     misbehave = frozenset({"all"})
-    simulate(out, 46, 0.8, 11, misbehave, START, send=lambda lines: sent.extend(as_sent(lines)))
+    simulate(
+        out, Scenario(46, 0.8, 11, misbehave, START), send=lambda lines: sent.extend(as_sent(lines))
+    )
     partitions = defaultdict(list)
     for record in sent:
         partition = zlib.crc32(record.key or b"") % 2
