@@ -110,6 +110,8 @@ IDENTIFIERS = """
     transforms.live.first_verdict.lone_verdict transforms.live.first_verdict.registered
     transforms.terminal_rules.clock.Verdict transforms.terminal_rules.verdicts.REGISTERED
     connectors.kafka.bounded_read.Place read_places
+    place_id told_from schemas.arrow.PLACE transforms.encode.read_vehicle_minutes.PLACE
+    transforms.terminal_rules.verdicts.REGISTERED
 """
 """Names in Python: everywhere, or those of one module."""
 
