@@ -24,13 +24,14 @@ from connectors.operations_db.settings import DatabaseSettings
 from connectors.sinks.tables import TELEMETRY, Table
 from connectors.sinks.vehicle_state.arrays import postgres_array, takes_arrays
 from connectors.sinks.vehicle_state.columns import KINDS
-from connectors.sinks.vehicle_state.newest import newest, standing
+from connectors.sinks.vehicle_state.newest import newest
 from connectors.sinks.vehicle_state.settings import StateSettings
 from connectors.sinks.vehicle_state.sink import StateStore
 from connectors.sinks.vehicle_state.statements import upsert
 from runners.artefacts.fetch import default_cache
 from runners.stack.processes import free_port, sweep
 from runners.stack.servers.postgres import Postgres
+from transforms.facts.vehicle_state import standing
 
 NOON_MS, MINUTE_MS, SAMPLES = 1_705_320_000_000, 60_000, 60
 GIVEN = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from connectors.sinks.tables import JUDGED, TELEMETRY
-from connectors.sinks.vehicle_state.columns import KINDS, POSITION
+from connectors.sinks.vehicle_state.columns import KINDS
 from connectors.sinks.vehicle_state.settings import StateSettings
 from connectors.sinks.vehicle_state.sink import StateStore
 
@@ -110,15 +111,20 @@ def _entity(kind, key, rows) -> dict:
 def _can_set(group, name, one) -> bool:
     if group.any_row:
         return True
-    if group is POSITION:
-        located = one.get("lat_deg") is not None and one.get("lon_deg") is not None
+    if group.name == "position":
+        located = value_of(one, "lat_deg") is not None and value_of(one, "lon_deg") is not None
         return located and "GPS_JUMP" not in one["quality_flags"]
-    return any(one.get(column) is not None for column in group.columns)
+    return any(value_of(one, column) is not None for column in group.columns)
+
+
+def value_of(one, column):
+    """What a row has in a column, None for a number that is none."""
+    value = one.get(column)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _age(one) -> tuple:
-    names = ("event_time", "received_time", "topic", "partition", "offset", "sample_idx")
-    return (*(one[name] for name in names), one["revision"])
+    return (one["event_time"], one["received_time"], one["message_id"].encode(), one["sample_idx"])
 
 
 def _place(one) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +22,12 @@ def single(column: pa.Array | pa.ChunkedArray) -> pa.Array:
         return pa.array([], column.type)
     combined = column.combine_chunks()
     return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def plain_texts(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A column of texts, maybe dictionary-encoded, as one plain array."""
+    texts = single(column)
+    return texts.cast(pa.string()) if pa.types.is_dictionary(texts.type) else texts
 
 
 def filled_int64(column: pa.Array | pa.ChunkedArray, fill: int) -> np.ndarray:
@@ -53,7 +61,20 @@ def sort_rows(rows: np.ndarray, keys: tuple[np.ndarray, ...]) -> np.ndarray:
     Two steps, because that is faster: all rows by the last two keys, then by the others only the
     rows in which those two are equal.
     """
-    first, second = keys[-1][rows], keys[-2][rows]
+    return sort_with_ties(rows, keys[-2:], lambda tied: tuple(key[tied] for key in keys))
+
+
+def sort_with_ties(
+    rows: np.ndarray,
+    keys: tuple[np.ndarray, ...],
+    ties: Callable[[np.ndarray], tuple[np.ndarray, ...]],
+) -> np.ndarray:
+    """`rows` (int64 row numbers) sorted by two `keys` (the second comes first).
+
+    `ties` gets the numbers of the rows in which both are equal, and returns all keys of those rows,
+    in the order of `sort_rows`, each as long as what it got.
+    """
+    first, second = keys[1][rows], keys[0][rows]
     order = np.lexsort((second, first))
     rows, first, second = rows[order], first[order], second[order]
     same = (first[1:] == first[:-1]) & (second[1:] == second[:-1])
@@ -62,7 +83,7 @@ def sort_rows(rows: np.ndarray, keys: tuple[np.ndarray, ...]) -> np.ndarray:
         tied[1:] |= same
         tied[:-1] |= same
         at = np.flatnonzero(tied)
-        rows[at] = rows[at][np.lexsort(tuple(key[rows[at]] for key in keys))]
+        rows[at] = rows[at][np.lexsort(ties(rows[at]))]
     return rows
 
 

@@ -14,21 +14,9 @@ from connectors.retries import TransientError, with_retries
 from connectors.sinks.bigquery.append_stream import Broken, Connection, request
 from connectors.sinks.bigquery.errors import Answer
 from connectors.sinks.bigquery.settings import LARGEST_APPEND, BigQuerySettings
+from connectors.sinks.bisect import Bisect, Doubt, NoneKept
 
-UNNAMED = 8
-"""So many single rows may be refused without a kept one before the request itself is doubted, in
-one write or in several."""
-DOUBTED = 32
-"""So many requests more are refused then, the largest that wait first, before it is said: bad rows
-lie side by side, good ones elsewhere."""
-
-
-@dataclass
-class Doubt:
-    """About requests to a table: `unnamed` single rows were refused and not named as bad since a
-    row was kept."""
-
-    unnamed: int = 0
+COMPARE = "compare the table's columns with connectors/sinks/tables.py"
 
 
 @dataclass(frozen=True)
@@ -38,13 +26,11 @@ class Part:
     batch: pa.RecordBatch
     places: np.ndarray
 
-    def halves(self) -> list[Part]:
-        """Two parts, the first rows first."""
-        middle = len(self.places) // 2
-        return [
-            Part(self.batch.slice(0, middle), self.places[:middle]),
-            Part(self.batch.slice(middle), self.places[middle:]),
-        ]
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, rows: slice) -> Part:
+        return Part(self.batch[rows], self.places[rows])
 
     def without(self, rows: set[int]) -> Part:
         """The part without its rows of these numbers."""
@@ -67,21 +53,25 @@ class Append:
     ) -> None:
         self.settings, self.place, self.doubt = settings, place, doubt
         self.connection, self.lost, self.ensure = connection, lost, ensure
-        self.kept = self.size = self.retries = 0
+        self.size = self.retries = 0
         self.refused: dict[int, str] = {}
-        self._waiting: deque[Part] = deque()
+        self._waiting: Bisect[Part] = Bisect()
         self._sent: deque[tuple[Part, int]] = deque()
-        self._splits = self._in_vain = 0
         self._setback: TransientError | None = None
+
+    @property
+    def kept(self) -> int:
+        """Rows that the store has."""
+        return self._waiting.kept
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Until every row of `batch` is kept or in `refused`. Raises DependencyFailed."""
-        self._waiting.extend(self._parts(batch))
+        self._waiting = Bisect(self._parts(batch), self.doubt)
         while self._waiting:
-            with_retries(self.settings, self._round, self._told)
+            with_retries(self.settings, self._round, self._count_retry)
         if self.kept:
-            self.doubt.unnamed = 0
-        elif self.doubt.unnamed:
+            self.doubt.rows = 0
+        elif self.doubt.rows:
             self.ensure()
 
     def _parts(self, batch: pa.RecordBatch) -> list[Part]:
@@ -93,7 +83,7 @@ class Append:
             for start in range(0, rows, step)
         ]
 
-    def _told(self) -> None:
+    def _count_retry(self) -> None:
         self.retries += 1
 
     def _round(self) -> None:
@@ -120,7 +110,7 @@ class Append:
     @property
     def _done(self) -> int:
         """Grows with each row that is kept or refused, and each request that is cut."""
-        return self.kept + len(self.refused) + self._splits
+        return self.kept + len(self.refused) + self._waiting.halved
 
     def _exchanged(self) -> Answer | None:
         """Send and take until nothing waits, or until what is returned must be mended first."""
@@ -141,14 +131,12 @@ class Append:
         return len(self._sent) < self.settings.max_in_flight_requests
 
     def _send(self, connection: Connection) -> None:
-        part = self._waiting.popleft()
+        part = self._waiting.take()
         data = request(connection.stream, part.batch, not connection.schema_known)
         if len(data) <= LARGEST_APPEND:
             connection.send(data)
             self._sent.append((part, len(data)))
-        elif len(part.places) > 1:
-            self._halve(part)
-        else:
+        elif not self._waiting.halve(part):
             reason = f"the row has {len(data)} bytes, an append at most {LARGEST_APPEND}"
             self.refused[int(part.places[0])] = reason
 
@@ -157,7 +145,7 @@ class Append:
         answer = connection.answer(self.settings.request_timeout_s)
         part, size = self._sent.popleft()
         if answer.meaning == "kept":
-            self.kept += len(part.places)
+            self._waiting.kept += len(part)
             self.size += size
             return None
         if answer.meaning == "bad rows":
@@ -166,7 +154,7 @@ class Append:
         if answer.meaning == "bad request":
             self._narrow(part, answer)
             return None
-        self._waiting.appendleft(part)
+        self._waiting.put_back(part)
         return answer
 
     def _take_back(self, answer: Answer) -> None:
@@ -174,10 +162,10 @@ class Append:
         parts = [part for part, _ in self._sent]
         self._sent.clear()
         if answer.meaning == "bad request" and parts:
-            self._waiting.extendleft(reversed(parts[1:]))
+            self._waiting.put_back(*parts[1:])
             self._narrow(parts[0], answer)
         else:
-            self._waiting.extendleft(reversed(parts))
+            self._waiting.put_back(*parts)
 
     def _refuse(self, part: Part, reasons: dict[int, str]) -> None:
         self.retries += 1
@@ -185,33 +173,19 @@ class Append:
             self.refused[int(part.places[row])] = reason
         rest = part.without(set(reasons))
         if len(rest.places):
-            self._waiting.appendleft(rest)
+            self._waiting.put_back(rest)
 
     def _narrow(self, part: Part, answer: Answer) -> None:
         """A request is bad and no row was named: find the row by halves."""
         self.retries += 1
-        if len(part.places) > 1:
-            self._halve(part)
-        else:
-            self.refused[int(part.places[0])] = answer.words
-            self.doubt.unnamed += 1
-        if self.doubt.unnamed >= UNNAMED and not self.kept:
-            self._look_elsewhere(answer)
-
-    def _look_elsewhere(self, answer: Answer) -> None:
-        self._in_vain += 1
-        if self._in_vain > DOUBTED or not (self._waiting or self._sent):
+        try:
+            if not self._waiting.refused(part, unanswered=bool(self._sent)):
+                self.refused[int(part.places[0])] = answer.words
+        except NoneKept as error:
             raise DependencyFailed(
-                f"BigQuery {self.place}: {self.doubt.unnamed} rows were refused, none was kept, "
-                f"and none was named as bad: {answer.words}; compare the table's columns with "
-                "connectors/sinks/tables.py"
-            )
-        by_size = sorted(self._waiting, key=lambda part: len(part.places), reverse=True)
-        self._waiting = deque(by_size)
-
-    def _halve(self, part: Part) -> None:
-        self._splits += 1
-        self._waiting.extendleft(reversed(part.halves()))
+                f"BigQuery {self.place}: {error}, and none was named as bad: {answer.words}; "
+                f"{COMPARE}"
+            ) from None
 
     def _mended(self, answer: Answer) -> TransientError:
         """What can be done about it is done; why to wait."""

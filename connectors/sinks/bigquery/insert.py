@@ -53,9 +53,9 @@ class Insert:
         for start in range(0, batch.num_rows, step):
             rows = self._fitting(self._rows(batch.slice(start, step), start))
             for waiting in _requests(rows, settings.batch_bytes):
-                with_retries(settings, partial(self._round, waiting), self._told)
+                with_retries(settings, partial(self._round, waiting), self._count_retry)
 
-    def _told(self) -> None:
+    def _count_retry(self) -> None:
         self.retries += 1
 
     def _round(self, waiting: dict[int, Entry]) -> None:
@@ -74,16 +74,16 @@ class Insert:
         except Missing as error:
             self.ensure()
             raise TransientError(str(error)) from None
-        said = {places[error["index"]]: _reason(error["errors"]) for error in errors}
+        reasons = {places[error["index"]]: _reason(error["errors"]) for error in errors}
         for place in places:
-            if place not in said:
+            if place not in reasons:
                 self.kept += 1
                 self.size += len(orjson.dumps(waiting.pop(place).values))
-        self._judge(waiting, said)
+        self._judge(waiting, reasons)
 
-    def _judge(self, waiting: dict[int, Entry], said: dict[int, tuple[str, str]]) -> None:
+    def _judge(self, waiting: dict[int, Entry], reasons: dict[int, tuple[str, str]]) -> None:
         passing, unknown = "", False
-        for place, (reason, words) in said.items():
+        for place, (reason, words) in reasons.items():
             if words.lower().startswith(_UNKNOWN):
                 passing, unknown = words, True
             elif reason in PASSING_REASONS:
@@ -113,7 +113,8 @@ class Insert:
         columns = [_written(column) for column in batch.columns]
         rows = pa.RecordBatch.from_arrays(columns, batch.schema.names).to_pylist()
         entries = [
-            Entry(_insert_id([row[name] for name in self._identity]), _said(row)) for row in rows
+            Entry(_insert_id([row[name] for name in self._identity]), _not_null(row))
+            for row in rows
         ]
         return [
             (first + number, entry, len(orjson.dumps(entry.values)))
@@ -138,7 +139,7 @@ def _requests(rows: list[Row], size: int) -> list[dict[int, Entry]]:
     return cut
 
 
-def _said(row: dict[str, Any]) -> dict[str, Any]:
+def _not_null(row: dict[str, Any]) -> dict[str, Any]:
     """What there is of a row: BigQuery takes no null for a REPEATED field, and needs none else."""
     return {name: value for name, value in row.items() if value is not None}
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from connectors.sinks.bigquery import schema
-from connectors.sinks.bigquery.append import Append, Doubt
+from connectors.sinks.bigquery.append import Append
 from connectors.sinks.bigquery.append_stream import Connection, stream_of
 from connectors.sinks.bigquery.client import Rest, storage_channel
 from connectors.sinks.bigquery.compact import compact
@@ -23,6 +23,7 @@ from connectors.sinks.bigquery.insert import Insert
 from connectors.sinks.bigquery.load import load_rows, rows_of
 from connectors.sinks.bigquery.load_bisect import load_by_halves, pieces
 from connectors.sinks.bigquery.settings import BigQuerySettings
+from connectors.sinks.bisect import Doubt
 from connectors.sinks.contract import Written, together
 from connectors.sinks.refused_rows import refused
 from connectors.sinks.tables import FIRST_LOOK, Table

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from connectors.errors import DependencyFailed
 from connectors.retries import TransientError, with_retries
+from connectors.sinks.bisect import Bisect
 from connectors.sinks.elasticsearch.client import Connection, RequestRejected
 
 PATH = (
@@ -66,27 +67,39 @@ class Delivery:
     def deliver(self) -> None:
         """Until all rows are taken, refused or lost. Raises DependencyFailed."""
         self._open = np.arange(len(self.lines))
-        with_retries(self.connection.settings, self._attempt, self._repeated)
+        with_retries(self.connection.settings, self._attempt, self._count_retry)
 
-    def _repeated(self) -> None:
+    def _count_retry(self) -> None:
         self.retries += 1
 
     def _attempt(self) -> None:
-        left, why = self._send(self._open)
-        self._open = left
-        if len(left):
+        left, why = [self._open[:0]], ""
+        parts = Bisect([self._open])
+        for places in parts:
+            again, reason = self._send(places, parts)
+            left.append(again)
+            why = why or reason
+        self._open = np.concatenate(left)
+        if len(self._open):
             raise TransientError(
-                f"{self.connection.shown}: {len(left)} rows not taken, such as {why}"
+                f"{self.connection.shown}: {len(self._open)} rows not taken, such as {why}"
             )
 
-    def _send(self, places: np.ndarray) -> tuple[np.ndarray, str]:
-        """Send these rows; which of them are to be sent again, and why the first of them is."""
+    def _send(self, places: np.ndarray, parts: Bisect[np.ndarray]) -> tuple[np.ndarray, str]:
+        """Send these rows; which of them are to be sent again, and why the first of them is. A
+        request that is too large goes in two halves, which are put before the other `parts`."""
         body = _together(self.lines, places)
         self.size += len(body)
         try:
             answer = self.connection.lines(PATH + _MARKS if self.marked else PATH, body)
         except RequestRejected as error:
-            return self._send_apart(places, error)
+            if error.status != TOO_LARGE:
+                raise DependencyFailed(
+                    f"{self.connection.shown}: _bulk: {error}; check sinks.elasticsearch.hosts"
+                ) from None
+            if not parts.halve(places):
+                self.refused[int(places[0])] = str(error)
+            return places[:0], ""
         if answer.get("errors") is False and not self.marked:
             return places[:0], ""
         items = answer.get("items")
@@ -96,27 +109,13 @@ class Delivery:
             )
         return self._sort(places, items)
 
-    def _send_apart(self, places: np.ndarray, error: RequestRejected) -> tuple[np.ndarray, str]:
-        """A request that is too large goes in two halves."""
-        if error.status != TOO_LARGE:
-            raise DependencyFailed(
-                f"{self.connection.shown}: _bulk: {error}; check sinks.elasticsearch.hosts"
-            )
-        if len(places) == 1:
-            self.refused[int(places[0])] = str(error)
-            return places[:0], ""
-        middle = len(places) // 2
-        left, why = self._send(places[:middle])
-        more, other = self._send(places[middle:])
-        return np.concatenate([left, more]), why or other
-
     def _sort(self, places: np.ndarray, items: list[dict[str, Any]]) -> tuple[np.ndarray, str]:
         again, why = [], ""
         for place, item in zip(places, items, strict=True):
-            ((action, told),) = item.items()
-            status, error = told["status"], told.get("error", {})
+            ((action, result),) = item.items()
+            status, error = result["status"], result.get("error", {})
             if self.marked and status in TAKEN:
-                self.marks[int(place)] = (told["_seq_no"], told["_primary_term"])
+                self.marks[int(place)] = (result["_seq_no"], result["_primary_term"])
             if status in TAKEN or (status == 404 and action == "delete" and not error):
                 continue
             if status == CONFLICT:

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from connectors.sinks.bisect import Bisect
 from connectors.sinks.contract import Written, together
 from connectors.sinks.elasticsearch.bulk import Delivery
 from connectors.sinks.elasticsearch.client import connect
@@ -18,7 +19,7 @@ from connectors.sinks.elasticsearch.documents import DAY_LENGTH, LONGEST_ID, lin
 from connectors.sinks.elasticsearch.rollover import Rollover
 from connectors.sinks.elasticsearch.settings import ElasticsearchSettings
 from connectors.sinks.elasticsearch.templates import prepare
-from connectors.sinks.elasticsearch.vehicle_cache import Memory
+from connectors.sinks.elasticsearch.vehicle_cache import VehicleCache
 from connectors.sinks.elasticsearch.vehicle_documents import KEY
 from connectors.sinks.elasticsearch.vehicle_writes import Doubt, Vehicles
 from connectors.sinks.refused_rows import refused
@@ -45,7 +46,7 @@ class ElasticsearchSink:
         rolling = settings.index_by == "rollover"
         self._rollover = Rollover(self._connection, now) if rolling else None
         self._longest = LONGEST_ID - (DAY_LENGTH + 1 if self._rollover else 0)
-        self._doubt, self._memory = Doubt(), Memory()
+        self._doubt, self._cache = Doubt(), VehicleCache()
         self._pool = ThreadPoolExecutor(settings.max_in_flight_requests, NAME)
 
     def prepare(self, tables: Sequence[Table]) -> None:
@@ -74,9 +75,9 @@ class ElasticsearchSink:
         self._connection.close()
 
     def _vehicles(self, table: Table, rows: pa.Table) -> Written:
-        vehicles = Vehicles(self._connection, self._latest(), self._doubt, self._memory)
+        vehicles = Vehicles(self._connection, self._latest(), self._doubt, self._cache)
         if table.name in _NAMES_OF_TELEMETRY:
-            vehicles.write(table, rows)
+            vehicles.write(rows)
         return Written(0, vehicles.size, vehicles.retries, no_dead())
 
     def _searchable(self, table: Table, rows: pa.Table) -> pa.ChunkedArray:
@@ -118,19 +119,24 @@ class ElasticsearchSink:
         return self._carry(table, rows, places)
 
     def _carry(self, table: Table, rows: pa.Table, places: pl.DataFrame | None) -> Written:
-        made = lines(self.settings.index_prefix, table, rows, places)
-        if rows.num_rows > 1 and made.nbytes > self.settings.batch_bytes:
-            del made
-            middle = rows.num_rows // 2
-            halves = [
-                (rows.slice(*half), None if places is None else places.slice(*half))
-                for half in ((0, middle), (middle, rows.num_rows))
-            ]
-            return together([self._carry(table, *half) for half in halves])
+        """Send rows, in halves where they are too large for one request."""
+        done, parts = [], Bisect([range(rows.num_rows)])
+        for part in parts:
+            piece = (part.start, len(part))
+            own, at = rows.slice(*piece), None if places is None else places.slice(*piece)
+            made = lines(self.settings.index_prefix, table, own, at)
+            if made.nbytes > self.settings.batch_bytes and parts.halve(part):
+                del made
+                continue
+            done.append(self._request(table, own, made))
+        return together(done)
+
+    def _request(self, table: Table, rows: pa.Table, made: pa.LargeStringArray) -> Written:
+        """Send `rows`, whose lines are `made`; those whose index is gone go to the newest one."""
         newest = self._rollover.newest(table) if self._rollover else None
         delivery = Delivery(self._connection, made, newest)
         delivery.deliver()
-        done = _told(table, rows, delivery)
+        done = _written(table, rows, delivery)
         if not (self._rollover and delivery.lost):
             return done
         lost = _at(rows, delivery.lost)
@@ -145,7 +151,7 @@ class ElasticsearchSink:
 _NAMES_OF_TELEMETRY = {table.name for table in TELEMETRY.values() if KEY in table.columns.names}
 
 
-def _told(table: Table, rows: pa.Table, delivery: Delivery) -> Written:
+def _written(table: Table, rows: pa.Table, delivery: Delivery) -> Written:
     places = sorted(delivery.refused)
     reasons = [delivery.refused[place] for place in places]
     letters = refused(NAME, table, _at(rows, places), reasons)

@@ -11,8 +11,8 @@ MARKS = {"seq_no": pl.Int64(), "term": pl.Int64()}
 HELD = 100_000
 
 
-class Memory:
-    """States with MARKS, of at most HELD vehicles; those of the longest ago go first. Use from one
+class VehicleCache:
+    """States with MARKS, of at most HELD vehicles; those seen longest ago go first. Use from one
     thread at a time."""
 
     def __init__(self) -> None:
@@ -23,10 +23,10 @@ class Memory:
         return self._states.join(vehicles, on=KEY, how="semi")
 
     def keep(self, states: pl.DataFrame) -> None:
-        """They are so now."""
+        """These are the documents as they are now."""
         others = self._states.join(states, on=KEY, how="anti")
         self._states = pl.concat([others, states.select(others.columns)]).tail(HELD)
 
     def forget(self, vehicles: pl.DataFrame) -> None:
-        """Somebody else changed the documents of these."""
+        """Forget these: somebody else changed their documents."""
         self._states = self._states.join(vehicles, on=KEY, how="anti")

@@ -1,145 +1,147 @@
-"""What is known of a vehicle: groups of fields, each as the last row that had one of them said.
+"""Documents of vehicles: the newest state by the rules of transforms/facts/vehicle_state.py.
 
-Of each group the row counts that happened last, then that of the higher revision, then of the
-higher key; so neither the order of rows nor how often they come makes a difference. Of revisions of
-one row the highest counts, also where it says that the row happened earlier than it seemed.
+A state is a row of a frame: the values of each group, and times, revision and key of the telemetry
+row that set it. A document has the same without nulls.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.sinks.elasticsearch.documents import LOCATION, frame_of, point_columns
-from connectors.sinks.tables import GONE, REVISION, TELEMETRY, Table
+from connectors.sinks.tables import REVISION, TELEMETRY
 from schemas.arrow import UTC_MS
-from transforms.model.arrow_numpy import single
+from transforms.facts import vehicle_state
+from transforms.facts.vehicle_state import POSITION, Group, Setters, values
 
 KEY = "vehicle_id"
-GROUPS = {
-    "position": (LOCATION, "heading_deg"),
-    "speed": ("speed_kmh",),
-    "ignition": ("ignition_on", "engine_running"),
-    "lock": ("locked", "door_open"),
-    "odometer": ("odometer_m",),
-    "battery": ("aux_battery_v", "backup_battery_v"),
-    "energy": ("fuel_level_pct", "ev_soc_pct", "ev_charging"),
-    "seen": ("device_no", "received_time"),
-}
-_PLACE = {"time": UTC_MS, "revision": REVISION.type, "row": pa.string()}
-"""Event time, revision and key of the row that set a group."""
+GROUPS = (*vehicle_state.GROUPS, vehicle_state.seen("device_no"))
 _TYPES = {field.name: field.type for table in TELEMETRY.values() for field in table.columns}
 
 
-def _read(names: tuple[str, ...]) -> list[str]:
-    """The columns of a table that fields of documents are made of."""
-    points = {LOCATION: point_columns(LOCATION)}
-    return [column for name in names for column in points.get(name, (name,))]
+_SETTER = {
+    "event_time": UTC_MS,
+    "received_time": UTC_MS,
+    "message_id": pa.string(),
+    "sample_idx": pa.int32(),
+    "revision": REVISION.type,
+}
 
 
-_SAID = pa.schema(
+def _fields(group: Group) -> dict[str, str]:
+    """Names of what a state has of the row that set a group, by names of _SETTER."""
+    received = "received_time" if group.any_row else f"{group.name}_received_time"
+    others = {name: f"{group.name}_{name}" for name in _SETTER}
+    return others | {"event_time": f"{group.name}_time", "received_time": received}
+
+
+_FIELDS = {group.name: _fields(group) for group in GROUPS}
+_STATE = pa.schema(
     [(KEY, pa.string())]
-    + [(name, _TYPES[name]) for names in GROUPS.values() for name in _read(names)]
-    + [(f"{group}_{of}", kind) for group in GROUPS for of, kind in _PLACE.items()]
+    + [(name, _TYPES[name]) for group in GROUPS for name in group.columns]
+    + [(field, _SETTER[name]) for fields in _FIELDS.values() for name, field in fields.items()]
 )
-COLUMNS = pa.schema([field for field in _SAID if not field.name.endswith(("_revision", "_row"))])
-"""What of a document can be searched. It also holds `*_revision` and `*_row`."""
-_EMPTY = frame_of(_SAID, _SAID.empty_table())
+_NOT_SEARCHED = ("_received_time", "_message_id", "_sample_idx", "_revision")
+COLUMNS = pa.schema([field for field in _STATE if not field.name.endswith(_NOT_SEARCHED)])
+"""What of a document can be searched. It also has receive times, revisions and rows of groups."""
+_EMPTY = frame_of(_STATE, _STATE.empty_table())
+_BEFORE, _PLAIN = "_before", pl.CompatLevel.oldest()
 
 
-def newest(table: Table, rows: pa.Table) -> pl.DataFrame:
-    """One row a vehicle (columns as in its document) of rows of a telemetry table."""
-    rows = rows.filter(pc.and_(rows[KEY].is_valid(), pc.invert(rows[GONE.name])))
-    texts = [pc.cast(rows[name], pa.string()) for name in table.key]
-    rows = rows.append_column("row", pc.binary_join_element_wise(*texts, "-")).combine_chunks()
-    source = {"time": table.time, "revision": REVISION.name, "row": "row"}
-    said = {KEY: rows[KEY].unique()}
-    for group, last in _lasts(table, rows).items():
-        setting = pa.array(last, mask=last < 0)
-        own = {name: name for name in _read(GROUPS[group]) if name in rows.column_names}
-        for to, name in (own | {f"{group}_{of}": name for of, name in source.items()}).items():
-            said[to] = rows[name].take(setting)
-    nothing = {name: pa.nulls(len(said[KEY]), _SAID.field(name).type) for name in _SAID.names}
-    return frame_of(_SAID, pa.table(nothing | said, schema=_SAID))
+def newest(rows: pa.Table) -> pl.DataFrame:
+    """States, one a vehicle, of `standing` rows of a telemetry table."""
+    groups = [group for group in GROUPS if group.of(rows.schema)]
+    found = vehicle_state.newest(KEY, rows, groups)
+    rows = rows.combine_chunks()
+    vehicles = rows[KEY].take(pa.array(found.order[found.starts]))
+    state = {KEY: vehicles}
+    for group, setters in zip(groups, found.setters, strict=True):
+        setting = pa.array(found.order[setters], mask=setters < 0)
+        for name in group.columns:
+            if name in rows.column_names:
+                state[name] = values(rows[name].take(setting))
+        for name, field in _FIELDS[group.name].items():
+            state[field] = rows[name].take(setting)
+    nothing = {name: pa.nulls(len(vehicles), _STATE.field(name).type) for name in _STATE.names}
+    return frame_of(_STATE, pa.table(nothing | state, schema=_STATE))
 
 
-def _lasts(table: Table, rows: pa.Table) -> dict[str, np.ndarray]:
-    """By group, for each vehicle in the order of appearance, which row sets it; -1 for none."""
-    by = [(name, "ascending") for name in (table.time, REVISION.name, "row")]
-    order = pc.sort_indices(rows, by).to_numpy()
-    vehicle, vehicles = _codes(rows[KEY])
-    row, different = _codes(rows["row"])
-    revision = rows[REVISION.name].to_numpy()
-    repeated = different < rows.num_rows
-    if repeated:
-        known, pair = np.unique(row * vehicles + vehicle, return_inverse=True)
-    lasts = {}
-    for group, names in GROUPS.items():
-        present = _present(rows, names)
-        if present is None:
-            continue
-        if repeated:
-            highest = np.full(len(known), -1)
-            np.maximum.at(highest, pair[present], revision[present])
-            present &= revision == highest[pair]
-        setting = order[present[order]]
-        last = np.full(vehicles, -1)
-        last[vehicle[setting]] = setting
-        lasts[group] = last
-    return lasts
+def documents(states: pl.DataFrame) -> pl.DataFrame:
+    """States as documents have them: a row's message and sample are its `_id`, `GROUP_row`."""
+    parts = {f"{group.name}_row": _row_parts(group) for group in GROUPS}
+    ids = [pl.concat_str(pair, separator="-").alias(row) for row, pair in parts.items()]
+    return states.with_columns(ids).drop([name for pair in parts.values() for name in pair])
 
 
-def _codes(texts: pa.ChunkedArray) -> tuple[np.ndarray, int]:
-    """Numbers that tell texts apart, in the order of appearance, and how many there are."""
-    encoded = single(texts).dictionary_encode()
-    return encoded.indices.to_numpy().astype(np.int64), len(encoded.dictionary)
-
-
-def _present(rows: pa.Table, names: tuple[str, ...]) -> np.ndarray | None:
-    """Which rows say one of these; None where the table has no such columns."""
-    known = [
-        np.logical_and.reduce([_given(rows[part]) for part in _read((name,))])
-        for name in names
-        if set(_read((name,))) <= set(rows.column_names)
-    ]
-    return np.logical_or.reduce(known) if known else None
-
-
-def _given(values: pa.ChunkedArray) -> np.ndarray:
-    finite = pa.types.is_floating(values.type)
-    given = pc.fill_null(pc.is_finite(values), False) if finite else values.is_valid()
-    return np.asarray(given.to_numpy(), bool)
-
-
-def stored(documents: list[dict[str, object]], extra: Mapping[str, pl.DataType]) -> pl.DataFrame:
+def stored(found: list[dict[str, object]], extra: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Documents as states, with columns `extra` behind."""
-    return pl.DataFrame(documents, schema={**_EMPTY.schema, **extra}, strict=False)
+    parts = {f"{group.name}_row": _row_parts(group) for group in GROUPS}
+    rows = dict.fromkeys(parts, pl.String())
+    frame = pl.DataFrame(found, schema={**_EMPTY.schema, **extra, **rows}, strict=False)
+    for row, (message, sample) in parts.items():
+        own = frame[row].to_arrow(compat_level=_PLAIN)
+        key = pc.split_pattern(own, "-", max_splits=1, reverse=True)
+        number = pc.list_element(key, 1).cast(pa.int32())
+        frame = frame.with_columns(
+            pl.Series(message, pc.list_element(key, 0)), pl.Series(sample, number)
+        )
+    return frame.drop(list(parts))
 
 
-def merged(known: pl.DataFrame, said: pl.DataFrame, latest: str) -> pl.DataFrame:
+def _row_parts(group: Group) -> tuple[str, str]:
+    fields = _FIELDS[group.name]
+    return fields["message_id"], fields["sample_idx"]
+
+
+def merged(
+    known: pl.DataFrame, incoming: pl.DataFrame, latest: str, judged: pa.Table | None = None
+) -> pl.DataFrame:
     """States that change a known one or are of a vehicle not known, as they are then. What is known
-    of a time after `latest` (as documents have it) was said under a wrong clock: any other row is
-    newer. Columns that only `known` has are kept."""
-    both = said.join(known, on=KEY, how="left", suffix="_before")
-    both = both.with_columns(_newer(group, latest).alias(group) for group in GROUPS)
-    both = both.filter(pl.any_horizontal(*GROUPS))
-    kept = [
-        pl.when(group).then(name).otherwise(f"{name}_before").alias(name)
-        for group, names in GROUPS.items()
-        for name in (*names, *(f"{group}_{of}" for of in _PLACE))
-    ]
+    of a time after `latest` (as documents have it) is from the future; `judged` are
+    `vehicle_state.uploads` that may take something back. Columns that only `known` has are kept."""
+    both = incoming.join(known, on=KEY, how="left", suffix=_BEFORE)
+    vehicles = both[KEY].to_arrow(compat_level=_PLAIN)
+    changed, kept = pl.repeat(False, both.height, eager=True), []
+    for group in GROUPS:
+        before = _setters(both, group, _BEFORE)
+        back = None
+        if judged is not None and group.name in judged.column_names:
+            back = vehicle_state.taken_back(vehicles, before, group, judged)
+            before = before.without(back)
+        newer = pl.Series(vehicle_state.newer(_setters(both, group), before, pa.scalar(latest)))
+        taken = newer if back is None else newer | pl.Series(back)
+        changed |= taken
+        kept += [
+            pl.when(taken).then(name).otherwise(f"{name}{_BEFORE}").alias(name)
+            for name in _FIELDS[group.name].values()
+        ]
+        # Who was seen last stays: by it a sink searches for what else his uploads set.
+        taken = newer if group.any_row else taken
+        kept += [
+            pl.when(taken).then(name).otherwise(f"{name}{_BEFORE}").alias(name)
+            for name in _value_fields(group)
+        ]
     extra = [name for name in known.columns if name not in _EMPTY.columns]
-    return both.select(KEY, *kept, *extra)
+    return both.select(KEY, *kept, *extra).filter(changed)
 
 
-def _newer(group: str, latest: str) -> pl.Expr:
-    time, revision, row = (pl.col(f"{group}_{of}") for of in _PLACE)
-    was, revised, by = (pl.col(f"{group}_{of}_before") for of in _PLACE)
-    tie = (revision > revised) | ((revision == revised) & (row > by))
-    later = (was > latest) | (time > was) | ((time == was) & tie)
-    better = pl.when(row == by).then(revision > revised).otherwise(later)
-    return time.is_not_null() & (was.is_null() | better.fill_null(False))
+def _value_fields(group: Group) -> tuple[str, ...]:
+    """Fields of documents with the values of a group: a point in place of its coordinates."""
+    if group.name != POSITION:
+        return group.columns
+    coordinates = point_columns(LOCATION)
+    return (LOCATION, *(name for name in group.columns if name not in coordinates))
+
+
+def _setters(states: pl.DataFrame, group: Group, suffix: str = "") -> Setters:
+    """The rows that set a group, one a state."""
+    return Setters(
+        **{
+            name: states[f"{field}{suffix}"].to_arrow(compat_level=_PLAIN)
+            for name, field in _FIELDS[group.name].items()
+        }
+    )

@@ -6,21 +6,35 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from connectors.errors import DependencyFailed
 from connectors.retries import TransientError, with_retries
 from connectors.sinks.elasticsearch.bulk import Delivery
 from connectors.sinks.elasticsearch.client import Connection, RequestRejected
-from connectors.sinks.elasticsearch.documents import LONGEST_ID, as_lines, json_of
-from connectors.sinks.elasticsearch.vehicle_cache import MARKS, Memory
-from connectors.sinks.elasticsearch.vehicle_documents import KEY, merged, newest, stored
-from connectors.sinks.tables import Table
+from connectors.sinks.elasticsearch.documents import LONGEST_ID, as_lines, json_of, texts
+from connectors.sinks.elasticsearch.vehicle_cache import MARKS, VehicleCache
+from connectors.sinks.elasticsearch.vehicle_documents import (
+    GROUPS,
+    KEY,
+    documents,
+    merged,
+    newest,
+    stored,
+)
+from connectors.sinks.tables import JUDGED
+from transforms.facts.vehicle_state import standing, uploads
+from transforms.model.arrow_numpy import plain_texts
 
 LOG = logging.getLogger(__name__)
 _READ = "_mget?filter_path=docs._source,docs._seq_no,docs._primary_term"
+_SEARCH = "_search?filter_path=hits.hits._id&_source=false&ignore_unavailable=true"
+MOST_LEFT = 10_000
+"""Documents of one search; Elasticsearch gives no more."""
 DOUBTED = 8
 """So many vehicles may be refused without a kept one before the index itself is doubted, in one
 write or in several."""
@@ -41,23 +55,26 @@ class Doubt:
 @dataclass
 class Vehicles:
     """Documents of vehicles on their way; those of a time after `latest` (as documents have it)
-    give way. `doubt` and `memory` are what earlier writes left. `size` bytes were sent, before
+    give way. `doubt` and `cache` are what earlier writes left. `size` bytes were sent, before
     compression; `retries` were repeats."""
 
     connection: Connection
     latest: str
     doubt: Doubt
-    memory: Memory
+    cache: VehicleCache
     size: int = 0
     retries: int = 0
+    _judged: pa.Table | None = None
     _kept: int = 0
     _refused: dict[str, str] = field(default_factory=dict)
 
-    def write(self, table: Table, rows: pa.Table) -> None:
+    def write(self, rows: pa.Table) -> None:
         """Take what rows of a telemetry table say of their vehicles; one whose id no document may
         have is left out, and one that the store refuses. Raises DependencyFailed, also where it
         refuses all of many."""
-        states = newest(table, rows)
+        rows = standing(rows)
+        judged = rows.filter(pc.greater_equal(rows["revision"], JUDGED))
+        states = newest(rows)
         able = states[KEY].str.len_bytes().is_between(1, LONGEST_ID)
         if not able.all():
             LOG.warning(
@@ -68,9 +85,13 @@ class Vehicles:
                 LONGEST_ID,
             )
             states = states.filter(able)
+        if judged.num_rows:
+            groups = [group for group in GROUPS if group.of(rows.schema)]
+            self._judged = texts(uploads(KEY, judged, groups))
+            states = pl.concat([states, self._left(judged, states[KEY])], how="diagonal")
         for part in states.iter_slices(self.connection.settings.batch_size):
             self._open = part
-            with_retries(self.connection.settings, self._attempt, self._repeated)
+            with_retries(self.connection.settings, self._attempt, self._count_retry)
         self._judge()
 
     def _judge(self) -> None:
@@ -92,11 +113,11 @@ class Vehicles:
             )
         LOG.warning("%s; the state of these vehicles stays as it was", words)
 
-    def _repeated(self) -> None:
+    def _count_retry(self) -> None:
         self.retries += 1
 
     def _attempt(self) -> None:
-        changed = merged(self._known(), self._open, self.latest)
+        changed = merged(self._known(), self._open, self.latest, self._judged)
         if not changed.height:
             return
         delivery = Delivery(self.connection, self._lines(changed), marked=True)
@@ -104,11 +125,11 @@ class Vehicles:
         self.size += delivery.size
         self.retries += delivery.retries
         self._count(changed[KEY], delivery)
-        self.memory.keep(_marked(changed, delivery))
+        self.cache.keep(_marked(changed, delivery))
         beaten = changed[sorted(delivery.conflicts)]
         self._open = self._open.join(beaten, on=KEY, how="semi")
         if beaten.height:
-            self.memory.forget(beaten)
+            self.cache.forget(beaten)
             raise TransientError(
                 f"{self.connection.shown}: {beaten.height} vehicles are being changed"
             )
@@ -121,13 +142,36 @@ class Vehicles:
 
     def _known(self) -> pl.DataFrame:
         """The documents that there are, and what a conditional write needs."""
-        known = self.memory.of(self._open)
+        known = self.cache.of(self._open)
         unknown = self._open.join(known, on=KEY, how="anti")
         if not unknown.height:
             return known
         read = self._read(unknown[KEY].to_list())
-        self.memory.keep(read)
+        self.cache.keep(read)
         return pl.concat([known, read.select(known.columns)])
+
+    def _left(self, judged: pa.Table, vehicles: pl.Series) -> pl.DataFrame:
+        """Other vehicles in which the terminals of these rows were seen last: what they set there
+        may be taken back. A document is found a second after it was written."""
+        index = index_name(self.connection.settings.index_prefix)
+        terminals = pc.unique(plain_texts(judged["device_no"])).drop_null().to_pylist()
+        others = {"must_not": {"ids": {"values": vehicles.to_list()}}}
+
+        def search(some: list[str]) -> list[str]:
+            query = {"bool": {"filter": {"terms": {"device_no": some}}, **others}}
+            wanted = {"query": query, "size": MOST_LEFT}
+            try:
+                answer = self.connection.ask("POST", f"/{index}/{_SEARCH}", wanted)
+            except RequestRejected as error:
+                raise TransientError(f"{self.connection.shown}: {index}: {error}") from None
+            return [hit["_id"] for hit in answer.get("hits", {}).get("hits", ())]
+
+        settings = self.connection.settings
+        found: set[str] = set()
+        for start in range(0, len(terminals), settings.batch_size):
+            some = partial(search, terminals[start : start + settings.batch_size])
+            found.update(with_retries(settings, some, self._count_retry))
+        return pl.DataFrame({KEY: sorted(found)}, schema={KEY: pl.String})
 
     def _read(self, vehicles: list[str]) -> pl.DataFrame:
         index = index_name(self.connection.settings.index_prefix)
@@ -135,12 +179,12 @@ class Vehicles:
             found = self.connection.ask("POST", f"/{index}/{_READ}", {"ids": vehicles})
         except RequestRejected as error:
             raise TransientError(f"{self.connection.shown}: {index}: {error}") from None
-        documents = [
-            {**one["_source"], "seq_no": one["_seq_no"], "term": one["_primary_term"]}
-            for one in found.get("docs", ())
-            if "_source" in one
+        hits = [
+            {**hit["_source"], "seq_no": hit["_seq_no"], "term": hit["_primary_term"]}
+            for hit in found.get("docs", ())
+            if "_source" in hit
         ]
-        return stored(documents, MARKS)
+        return stored(hits, MARKS)
 
     def _lines(self, changed: pl.DataFrame) -> pa.LargeStringArray:
         index = pl.lit(index_name(self.connection.settings.index_prefix)).alias("_index")
@@ -156,6 +200,7 @@ class Vehicles:
             .then(pl.concat_str(pl.lit('{"create":'), fresh, pl.lit("}\n")))
             .otherwise(pl.concat_str(pl.lit('{"index":'), again, pl.lit("}\n")))
         )
+        changed = documents(changed)
         document = json_of([name for name in changed.columns if name not in MARKS], changed)
         return as_lines(changed.select(pl.concat_str(action, document, pl.lit("\n"))).to_series())
 

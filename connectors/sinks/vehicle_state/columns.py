@@ -1,5 +1,5 @@
-"""What the state of a vehicle or a terminal is made of: groups of columns, each with the clocks and
-the place of the row that set it."""
+"""How the state of a vehicle or a terminal is stored: groups of columns (see
+transforms/facts/vehicle_state.py), each with the clocks and the place of the row that set it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from schemas import MESSAGE_TYPES
 from schemas.arrow import UTC_MS, telemetry_schema
+from transforms.facts import vehicle_state
+from transforms.facts.vehicle_state import Group, seen
 
-SEEN = "seen"
 ROW = pa.schema(
     [
         pa.field("topic", pa.string(), nullable=False),
@@ -21,16 +22,11 @@ ROW = pa.schema(
         pa.field("message_id", pa.string(), nullable=False),
     ]
 )
-"""The attributes of the type `telemetry_row`, in the order in which rows of one instant are
-compared."""
+"""The attributes of the type `telemetry_row`."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """Columns that one telemetry row sets together: the newest in which one of them has a value."""
-
-    name: str
-    columns: tuple[str, ...]
+class StoredGroup(Group):
+    """A group, and the columns in which it is stored."""
 
     @property
     def event_time(self) -> str:
@@ -47,15 +43,6 @@ class Group:
         """Name of the column with the row's place, key and revision, a `telemetry_row`."""
         return f"{self.name}_row"
 
-    @property
-    def any_row(self) -> bool:
-        """Whether any row sets it, whatever it has."""
-        return self.name == SEEN
-
-    def of(self, table: pa.Schema) -> bool:
-        """Whether rows of a telemetry table can set the group."""
-        return any(name in table.names for name in self.columns)
-
 
 @dataclass(frozen=True)
 class Kind:
@@ -67,30 +54,25 @@ class Kind:
     other: str
 
     @property
-    def seen(self) -> Group:
+    def seen(self) -> StoredGroup:
         """The group that any row sets."""
-        return Group(SEEN, (self.other,))
+        return _stored(seen(self.other))
 
     @property
-    def all_groups(self) -> tuple[Group, ...]:
+    def all_groups(self) -> tuple[StoredGroup, ...]:
         """The groups that make up a state."""
         return (*GROUPS, self.seen)
 
-    def groups(self, table: pa.Schema) -> tuple[Group, ...]:
+    def groups(self, table: pa.Schema) -> tuple[StoredGroup, ...]:
         """The groups that rows of a telemetry table set."""
-        return tuple(group for group in self.all_groups if group.any_row or group.of(table))
+        return tuple(group for group in self.all_groups if group.of(table))
 
 
-POSITION = Group("position", ("lat_deg", "lon_deg", "heading_deg", "accuracy_m"))
-GROUPS = (
-    POSITION,
-    Group("speed", ("speed_kmh",)),
-    Group("ignition", ("ignition_on", "engine_running")),
-    Group("lock", ("locked", "door_open", "door_state_bits")),
-    Group("odometer", ("odometer_m",)),
-    Group("battery", ("aux_battery_v", "backup_battery_v")),
-    Group("energy", ("fuel_level_pct", "ev_soc_pct", "ev_charging")),
-)
+def _stored(group: Group) -> StoredGroup:
+    return StoredGroup(group.name, group.columns)
+
+
+GROUPS = tuple(_stored(group) for group in vehicle_state.GROUPS)
 VEHICLE = Kind("vehicle_state", "vehicle_id", "device_no")
 TERMINAL = Kind("device_state", "device_no", "vehicle_id")
 KINDS = (VEHICLE, TERMINAL)
@@ -98,7 +80,7 @@ TYPES = {field.name: field.type for name in MESSAGE_TYPES for field in telemetry
 """Arrow types of the telemetry tables' columns by name."""
 
 
-def sent(kind: Kind, groups: tuple[Group, ...]) -> pa.Schema:
+def sent(kind: Kind, groups: tuple[StoredGroup, ...]) -> pa.Schema:
     """Telemetry rows on their way to the database: the key, the columns of `groups`, clocks, ROW,
     the newest receive time of the vehicle or terminal, and as bits which of the groups the row
     sets, the first one being the lowest."""

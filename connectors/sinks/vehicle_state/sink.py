@@ -11,17 +11,19 @@ import pyarrow as pa
 
 from connectors.errors import BadSettings
 from connectors.operations_db.settings import DatabaseSettings
+from connectors.sinks.bisect import Bisect
 from connectors.sinks.contract import Written
 from connectors.sinks.refused_rows import refused
 from connectors.sinks.tables import TELEMETRY, Table
 from connectors.sinks.vehicle_state.arrays import postgres_array
 from connectors.sinks.vehicle_state.client import NOT_APPLIED, BadRow, Refused, StateConnection
 from connectors.sinks.vehicle_state.columns import KINDS
-from connectors.sinks.vehicle_state.newest import Choice, newest, standing
+from connectors.sinks.vehicle_state.newest import Choice, newest
 from connectors.sinks.vehicle_state.settings import StateSettings
 from connectors.sinks.vehicle_state.statements import look, upsert
 from connectors.sinks.vehicle_state.tables import apply_state
 from connectors.sinks.vehicle_state.take_back import take_back
+from transforms.facts.vehicle_state import standing
 
 
 class StateStore:
@@ -51,7 +53,7 @@ class StateStore:
         """Bring the rows in where they are the newest. Raises DependencyFailed."""
         _require_telemetry(table)
         before, self._size = self._connection.retries, 0
-        bad = self._delivered(standing(rows))
+        bad = self._deliver(standing(rows))
         never = pa.concat_tables([rows.slice(0, 0), *(row for row, _ in bad)])
         letters = refused("state", table, never, [reason for _, reason in bad])
         retries = self._connection.retries - before
@@ -61,19 +63,21 @@ class StateStore:
         """Let go of the connection."""
         self._connection.close()
 
-    def _delivered(self, rows: pa.Table) -> list[tuple[pa.Table, str]]:
-        """The rows that were not, each with why: one bad row never keeps the others back."""
+    def _deliver(self, rows: pa.Table) -> list[tuple[pa.Table, str]]:
+        """Bring rows in. The rows that are bad, each with why: none keeps the others back."""
+        bad, parts = [], Bisect([rows])
+        for part in parts:
+            try:
+                self._transact(part)
+            except BadRow as error:
+                if not parts.halve(part):
+                    bad.append((part, str(error)))
+        return bad
+
+    def _transact(self, rows: pa.Table) -> None:
         choices = [newest(kind, rows) for kind in KINDS]
-        if not any(choice.rounds for choice in choices):
-            return []
-        try:
+        if any(choice.rounds for choice in choices):
             self._connection.transact(lambda connection: self._bring(connection, rows, choices))
-        except BadRow as error:
-            if rows.num_rows == 1:
-                return [(rows, str(error))]
-            half = rows.num_rows // 2
-            return [*self._delivered(rows.slice(0, half)), *self._delivered(rows.slice(half))]
-        return []
 
     def _bring(
         self, connection: psycopg.Connection[Any], rows: pa.Table, choices: list[Choice]
@@ -98,5 +102,5 @@ def _require_telemetry(table: Table) -> None:
     if TELEMETRY.get(table.name.removeprefix("telemetry_")) is not table:
         raise BadSettings(
             f"sinks.state: no state of vehicles is made of table {table.name}; it takes "
-            f"{[one.name for one in TELEMETRY.values()]}"
+            f"{[table.name for table in TELEMETRY.values()]}"
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from connectors.sinks.vehicle_state.columns import ROW, Group, Kind, sent
+from connectors.sinks.vehicle_state.columns import ROW, Kind, StoredGroup, sent
+from transforms.facts.vehicle_state import ORDER
 
 _TYPES = {
     pa.string(): "text",
@@ -16,7 +17,7 @@ _TYPES = {
 }
 
 
-def upsert(kind: Kind, groups: tuple[Group, ...], ahead_s: float) -> str:
+def upsert(kind: Kind, groups: tuple[StoredGroup, ...], ahead_s: float) -> str:
     """Insert what is new and change what is older, group by group; a row of which nothing is newer
     is left as it is. The parameters are the columns of `sent`, as arrays."""
     stored = [name for group in groups for name in _stored(group)]
@@ -45,11 +46,11 @@ def look(kind: Kind) -> str:
     return f"SELECT {kind.key}, {', '.join(names)} FROM {kind.table} LIMIT 0"
 
 
-def _stored(group: Group) -> tuple[str, ...]:
+def _stored(group: StoredGroup) -> tuple[str, ...]:
     return (*group.columns, group.event_time, group.received_time, group.row)
 
 
-def _given(groups: tuple[Group, ...]) -> list[str]:
+def _given(groups: tuple[StoredGroup, ...]) -> list[str]:
     return [
         f"CASE WHEN sets & {1 << bit} <> 0 THEN {name} END"
         for bit, group in enumerate(groups)
@@ -57,7 +58,7 @@ def _given(groups: tuple[Group, ...]) -> list[str]:
     ]
 
 
-def _incoming(kind: Kind, groups: tuple[Group, ...]) -> str:
+def _incoming(kind: Kind, groups: tuple[StoredGroup, ...]) -> str:
     """The parameters as rows; OFFSET 0 has Postgres make each `place` once."""
     fields = sent(kind, groups)
     arrays = ", ".join(f"%s::{_TYPES.get(f.type, 'timestamptz')}[]" for f in fields)
@@ -69,16 +70,24 @@ def _incoming(kind: Kind, groups: tuple[Group, ...]) -> str:
     )
 
 
-def _newer(group: Group, ahead_s: float) -> str:
-    """Whether the incoming row says something newer of a group than what is stored."""
-    event, received, row = group.event_time, group.received_time, group.row
+def _newer(group: StoredGroup, ahead_s: float) -> str:
+    """Whether the incoming row replaces what is stored of a group, as vehicle_state.newer says."""
+    event, row = group.event_time, group.row
+    later = f"({_order('s', group)}) < ({_order('excluded', group)})"
     return f"""(excluded.{event} IS NOT NULL AND CASE
-WHEN s.{event} IS NULL OR s.{event} > {_ahead(ahead_s)} THEN true
+WHEN s.{event} IS NULL THEN true
 WHEN (s.{row}).message_id = (excluded.{row}).message_id
-AND (s.{row}).revision <> (excluded.{row}).revision
 THEN (s.{row}).revision < (excluded.{row}).revision
-ELSE (s.{event}, s.{received}, s.{row})
-< (excluded.{event}, excluded.{received}, excluded.{row}) END)"""
+OR (s.{row}).revision = (excluded.{row}).revision AND {later}
+ELSE s.{event} > {_ahead(ahead_s)} OR {later} END)"""
+
+
+def _order(row: str, group: StoredGroup) -> str:
+    """The columns of ORDER of a stored or an incoming row."""
+    times = {"event_time": group.event_time, "received_time": group.received_time}
+    return ", ".join(
+        f"{row}.{times[name]}" if name in times else f"({row}.{group.row}).{name}" for name in ORDER
+    )
 
 
 def _last(ahead_s: float) -> str:
@@ -92,12 +101,12 @@ def _ahead(ahead_s: float) -> str:
     return f"now() + interval '{ahead_s} seconds'"
 
 
-def superseded(kind: Kind, groups: tuple[Group, ...]) -> str:
-    """Find groups set by rows of uploads that a higher revision now puts earlier, or elsewhere.
+def superseded(kind: Kind, groups: tuple[StoredGroup, ...]) -> str:
+    """Find groups set by rows of uploads that a higher revision now puts earlier, or elsewhere, as
+    vehicle_state.taken_back says.
 
-    Parameters: uploads of higher revision as arrays of key, message id, revision, and for each
-    group the newest event time at which they set it; then the terminals, and the other keys, to
-    look at. Rows: key, group, message id, revision.
+    Parameters: the columns of vehicle_state.uploads as arrays; then the terminals, and the other
+    keys, to look at. Rows: key, group, message id, revision.
     """
     times = ", ".join("%s::timestamptz[]" for _ in groups)
     names = ", ".join(group.name for group in groups)
@@ -129,7 +138,7 @@ def locked(kind: Kind) -> str:
     )
 
 
-def forgotten(kind: Kind, group: Group) -> str:
+def forgotten(kind: Kind, group: StoredGroup) -> str:
     """Forget a group where an upload of a lower revision set it. Parameters: key, message id,
     revision. Who was seen last stays: by it `superseded` finds what else his uploads set."""
     names = _stored(group)[len(group.columns) if group.any_row else 0 :]

@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 
 from connectors.sinks.tables import JUDGED
 from connectors.sinks.vehicle_state.arrays import PostgresArray, postgres_array
-from connectors.sinks.vehicle_state.columns import Group, Kind
-from connectors.sinks.vehicle_state.newest import present, texts
+from connectors.sinks.vehicle_state.columns import Kind, StoredGroup
 from connectors.sinks.vehicle_state.statements import forgotten, locked, superseded
-from transforms.model.arrow_numpy import single
+from transforms.facts.vehicle_state import uploads
+from transforms.model.arrow_numpy import plain_texts, single
 
 
 def take_back(
@@ -38,19 +38,10 @@ def take_back(
         connection.execute(forgotten(kind, by_name[name]), (key, message_id, revision))
 
 
-def _uploads(kind: Kind, groups: tuple[Group, ...], rows: pa.Table) -> list[PostgresArray]:
-    columns = {name: texts(rows[name]) for name in (kind.key, "device_no", "message_id")}
-    looked = [pc.unique(columns[n]).drop_null() for n in dict.fromkeys(("device_no", kind.key))]
-    event = single(rows["event_time"])
-    columns["revision"] = single(rows["revision"])
-    for group in groups:
-        set_by = pa.array(present(group, rows))
-        columns[group.name] = pc.if_else(set_by, event, pa.scalar(None, event.type))
-    known = (
-        pa.table(columns)
-        .group_by([kind.key, "message_id"])
-        .aggregate([(name, "max") for name in ("revision", *(group.name for group in groups))])
-    )
-    names = ("revision_max", *(f"{group.name}_max" for group in groups))
-    arrays = [single(known[name]) for name in (kind.key, "message_id", *names)]
+def _uploads(kind: Kind, groups: tuple[StoredGroup, ...], rows: pa.Table) -> list[PostgresArray]:
+    looked = [
+        pc.unique(plain_texts(rows[name])).drop_null()
+        for name in dict.fromkeys(("device_no", kind.key))
+    ]
+    arrays = [single(column) for column in uploads(kind.key, rows, groups).columns]
     return [postgres_array(array) for array in [*arrays, *looked]]

@@ -3,7 +3,7 @@
 import polars as pl
 
 from connectors.sinks.elasticsearch import vehicle_cache
-from connectors.sinks.elasticsearch.vehicle_cache import MARKS, Memory
+from connectors.sinks.elasticsearch.vehicle_cache import MARKS, VehicleCache
 from connectors.sinks.elasticsearch.vehicle_documents import KEY, stored
 
 
@@ -19,14 +19,14 @@ def numbers(held, *vehicles):
 
 
 def test_the_last_sight_counts():
-    held = Memory()
+    held = VehicleCache()
     held.keep(seen(1, "a", "b"))
     held.keep(seen(2, "b", "c"))
     assert numbers(held, "a", "b", "d") == {"a": 1, "b": 2}
 
 
 def test_what_another_changed_is_forgotten():
-    held = Memory()
+    held = VehicleCache()
     held.keep(seen(1, "a", "b"))
     held.forget(seen(1, "a"))
     assert numbers(held, "a", "b") == {"b": 1}
@@ -34,7 +34,7 @@ def test_what_another_changed_is_forgotten():
 
 def test_vehicles_that_were_not_seen_for_longest_go_first(monkeypatch):
     monkeypatch.setattr(vehicle_cache, "HELD", 3)
-    held = Memory()
+    held = VehicleCache()
     for number, vehicles in enumerate(("ab", "c", "a", "d")):
         held.keep(seen(number, *vehicles))
     assert numbers(held, *"abcd") == {"c": 1, "a": 2, "d": 3}

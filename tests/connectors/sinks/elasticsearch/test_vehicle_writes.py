@@ -2,13 +2,17 @@
 
 import json
 import threading
+from datetime import datetime
 
 import pyarrow as pa
 import pytest
 
 from connectors.errors import DependencyFailed
+from connectors.sinks.elasticsearch.vehicle_documents import GROUPS
 from runners.stack.faults.rules import Answer, LoseAnswer, Rewrite
 from tests.connectors.sinks.elasticsearch.rows import GPS, LOG, at, oracle, row, some, table_of
+from tests.support.vehicle_state_cases import CASES, MOVED, Rounds
+from transforms.facts.vehicle_state import SEEN
 
 pytestmark = pytest.mark.servers
 
@@ -23,6 +27,38 @@ def test_a_vehicle_is_one_document_of_what_all_its_uploads_say(store):
     assert (known["speed_kmh"], known["location"]["lat"]) == (2.0, 38.0)
     assert known["ignition_time"] == "2026-03-10T12:00:10.000Z"
     assert known["position_time"] == known["seen_time"] == "2026-03-10T12:00:20.000Z"
+
+
+def test_each_shared_case_in_any_order_and_any_cut(store):
+    sink, rounds = store.sink(), Rounds([*CASES, *MOVED], 6)
+
+    def write(table, rows):
+        assert sink.write(table, rows).refused.num_rows == 0
+        store.ask("POST", "vehicles/_refresh")  # documents to take something back from are searched
+
+    rounds.write(write)
+    rounds.check(by_rule(store))
+
+
+def by_rule(store):
+    """What the store says of vehicles, in the form of the shared cases."""
+    found = {}
+    for (_, vehicle), hit in store.documents("vehicles").items():
+        known = hit["_source"]
+        known |= {f"{name}_deg": known.get("location", {}).get(name) for name in ("lat", "lon")}
+        found[vehicle] = {group.name: setter_of(known, group) for group in GROUPS}
+    return found
+
+
+def setter_of(known, group):
+    """What a document says of the row that set a group."""
+    if f"{group.name}_time" not in known:
+        return None
+    received = "received_time" if group.name == SEEN else f"{group.name}_received_time"
+    times = (datetime.fromisoformat(known[name]) for name in (f"{group.name}_time", received))
+    message, _, sample = known[f"{group.name}_row"].rpartition("-")
+    values = {name: known.get(name) for name in group.columns}
+    return (*times, message, int(sample), known[f"{group.name}_revision"], values)
 
 
 def test_a_late_upload_never_turns_it_back(store):
