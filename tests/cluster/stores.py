@@ -10,7 +10,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
-from connectors.sinks.bigquery.client import Rest
+from connectors.sinks.bigquery.client import RestClient
 from connectors.sinks.elasticsearch.documents import index_base, lines
 from connectors.sinks.tables import MINUTES, TELEMETRY
 from pipelines.row_revisions import revised
@@ -74,7 +74,7 @@ def _answer(response):
 
 def in_bigquery(settings, table):
     """All rows of a table's view, by date and key."""
-    rest = Rest(settings)
+    rest = RestClient(settings)
     try:
         query = f"SELECT * FROM {settings.dataset}.{table.name}_latest"
         rows = rest.client.query(query, retry=None, job_retry=None).result()

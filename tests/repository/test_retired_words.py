@@ -97,6 +97,10 @@ IDENTIFIERS = """
     DEAD_LETTERS_TOPIC LATE_TOPIC MINUTES_TOPIC UNBOUND_TOPIC NOTHING_TOLD TOLD_ROWS register_rows
     connectors.archive.names.Block connectors.archive.names.Blocks
     connectors.archive.progress.Mark connectors.sinks.row_counts.bigquery_rows
+    connectors.sinks.bigquery.append.DOUBTED connectors.sinks.bigquery.append.UNNAMED
+    connectors.sinks.bigquery.client.Rest connectors.sinks.elasticsearch.vehicle_cache.Memory
+    connectors.sinks.vehicle_state.columns.POSITION connectors.sinks.vehicle_state.columns.SEEN
+    connectors.sinks.vehicle_state.newest.present
     connectors.sinks.row_counts.elasticsearch_documents connectors.sinks.row_counts.holdings
     connectors.sinks.row_counts.state_rows
     pipelines.backfill.spec.Job

@@ -29,7 +29,7 @@ _CHANNEL = [
 ]
 
 
-class Rest:
+class RestClient:
     """REST calls to one project, each asked again with patience. Raises BadSettings,
     DependencyFailed (no credentials)."""
 

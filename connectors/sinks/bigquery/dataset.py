@@ -8,7 +8,7 @@ from google.cloud.bigquery import SchemaField
 from connectors.errors import DependencyFailed
 from connectors.retries import TransientError, with_retries
 from connectors.sinks.bigquery import schema, views
-from connectors.sinks.bigquery.client import Rest
+from connectors.sinks.bigquery.client import RestClient
 from connectors.sinks.bigquery.errors import Exists, Missing
 from connectors.sinks.tables import Table
 
@@ -18,7 +18,7 @@ _SAME = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "R
 class Dataset:
     """One dataset with tables of facts and their views. Methods raise DependencyFailed."""
 
-    def __init__(self, rest: Rest) -> None:
+    def __init__(self, rest: RestClient) -> None:
         self.rest = rest
         self.settings = rest.settings
 

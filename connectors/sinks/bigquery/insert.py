@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from connectors.errors import DependencyFailed
 from connectors.retries import TransientError, with_retries
 from connectors.sinks.bigquery import schema
-from connectors.sinks.bigquery.client import Rest
+from connectors.sinks.bigquery.client import RestClient
 from connectors.sinks.bigquery.errors import PASSING_REASONS, Missing
 from connectors.sinks.bigquery.settings import LARGEST_APPEND
 from connectors.sinks.tables import REVISION, Table
@@ -41,7 +41,9 @@ Row = tuple[int, Entry, int]
 class Insert:
     """One write to one table; `ensure` makes the table and its columns again."""
 
-    def __init__(self, rest: Rest, table: Table, place: str, ensure: Callable[[], None]) -> None:
+    def __init__(
+        self, rest: RestClient, table: Table, place: str, ensure: Callable[[], None]
+    ) -> None:
         self.rest, self.table, self.place, self.ensure = rest, table, place, ensure
         self.kept = self.size = self.retries = 0
         self.refused: dict[int, str] = {}

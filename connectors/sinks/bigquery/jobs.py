@@ -8,13 +8,15 @@ from typing import Any
 
 from connectors.errors import DependencyFailed
 from connectors.retries import TransientError
-from connectors.sinks.bigquery.client import Rest
+from connectors.sinks.bigquery.client import RestClient
 from connectors.sinks.bigquery.errors import Exists, Missing, of_job
 
 _TRIES = 1_000
 
 
-def run_once(rest: Rest, name: str, location: str | None, start: Callable[[str], Any]) -> None:
+def run_once(
+    rest: RestClient, name: str, location: str | None, start: Callable[[str], Any]
+) -> None:
     """Start the job, given its id, or find the one that was started, and wait for its end. A job
     that failed has used up its id, so that the next has a number more. Raises TransientError,
     Missing, Buffered, RowsRefused, DependencyFailed."""
@@ -30,7 +32,7 @@ def run_once(rest: Rest, name: str, location: str | None, start: Callable[[str],
 
 
 def _job(
-    rest: Rest, name: str, location: str | None, start: Callable[[str], Any]
+    rest: RestClient, name: str, location: str | None, start: Callable[[str], Any]
 ) -> tuple[bool, Any]:
     """Whether the job was started now, and the job. Jobs are known in their location alone."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from connectors.errors import DependencyFailed
-from connectors.sinks.bigquery.client import Rest
+from connectors.sinks.bigquery.client import RestClient
 from connectors.sinks.bigquery.errors import Missing
 from connectors.sinks.bigquery.settings import BigQuerySettings
 from connectors.sinks.bigquery.views import latest_name
@@ -14,7 +14,7 @@ from connectors.sinks.tables import TABLES
 
 def rows(settings: BigQuerySettings) -> Counter[str]:
     """Rows by view of what holds now. Raises BadSettings, DependencyFailed."""
-    rest = Rest(settings)
+    rest = RestClient(settings)
     counts: Counter[str] = Counter()
     for name in map(latest_name, TABLES.values()):
         query = f"select count(*) from `{rest.dataset}.{name}`"

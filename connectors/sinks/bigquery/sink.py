@@ -15,7 +15,7 @@ import pyarrow as pa
 from connectors.sinks.bigquery import schema
 from connectors.sinks.bigquery.append import Append
 from connectors.sinks.bigquery.append_stream import Connection, stream_of
-from connectors.sinks.bigquery.client import Rest, storage_channel
+from connectors.sinks.bigquery.client import RestClient, storage_channel
 from connectors.sinks.bigquery.compact import compact
 from connectors.sinks.bigquery.dataset import Dataset
 from connectors.sinks.bigquery.errors import RowsRefused
@@ -42,7 +42,7 @@ class BigQuerySink:
 
     def __init__(self, settings: BigQuerySettings) -> None:
         self.settings = settings
-        self.dataset = Dataset(Rest(settings))
+        self.dataset = Dataset(RestClient(settings))
         self._turn = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._connections: dict[str, Connection] = {}

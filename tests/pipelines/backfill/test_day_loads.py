@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from connectors.errors import DependencyFailed
-from connectors.sinks.bigquery.client import Rest
+from connectors.sinks.bigquery.client import RestClient
 from connectors.sinks.bigquery.settings import BigQuerySettings
 from connectors.sinks.bigquery.views import latest_name
 from connectors.sinks.tables import MINUTES, TELEMETRY
@@ -67,7 +67,7 @@ def in_lake(lake, table):
 
 def in_bigquery(store, table):
     """The same of the view."""
-    rest = Rest(store)
+    rest = RestClient(store)
     columns = ", ".join(f"`{name}`" for name in columns_of(table))
     query = f"SELECT {columns} FROM {store.dataset}.{latest_name(table)}"
     rows = [dict(row) for row in rest.client.query(query, retry=None, job_retry=None).result()]
