@@ -63,7 +63,8 @@ from connectors.errors import BadSettings
 from connectors.operations_db.settings import DatabaseSettings
 from connectors.storage.settings import S3Settings
 from pipelines.open_sink import check_store
-from runners.backfill.request import stores_of
+from pipelines.backfill.spec import BackfillSpec
+from runners.backfill.request import with_settings
 from runners.cli import status
 from runners.cli.backfill_options import End
 from runners.cli.main import odograph
@@ -72,6 +73,7 @@ from runners.flink.live_job import BUILT_BY, JOBS, LiveJob
 
 path, wrong_path = sys.argv[1:]
 config = load_config(path)
+spec = BackfillSpec(archive="archive", bindings="bindings.csv", lake="lake", spool="spool")
 
 def printed_by(*words):
     return CliRunner().invoke(odograph, words, catch_exceptions=False).output
@@ -112,7 +114,7 @@ print(json.dumps({
     "checked": checked(),
     "submit sink": printed_by("submit", "sink", "--help"),
     "submit sink cupboard": printed_by("submit", "sink", "cupboard", "--help"),
-    "to": repr(stores_of(End().convert("lake,cupboard", None, None), config)),
+    "to": repr(with_settings(spec, config, End().convert("lake,cupboard", None, None)).stores),
     "stores": printed_by("stores", "--config", path),
     "down": down(),
 }))
