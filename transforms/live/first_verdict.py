@@ -1,7 +1,7 @@
 """What uploads of a stream say by themselves, before anything is known of the terminal's others.
 
 The same stages as a backfill's, with the verdict each upload would get if it were the only one.
-`dossier` corrects it once neighbours say more.
+`revised_minutes` and `revised_rows` correct it once neighbours say more.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Telemetry rows of a stream: at once under each upload's own verdict, and again where its
-terminal's other uploads say otherwise. What `dossier` does for minutes."""
+terminal's other uploads say otherwise. What `revised_minutes` does for minutes."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def records(*uploads):
 
 
 def outputs(told, schemas):
-    """Batches of a parcel by the number of their output."""
+    """Batches of a stage output by number."""
     found, at = {}, 0
     while at < len(told):
         number, size = (int.from_bytes(told[at + n : at + n + 4], "little") for n in (0, 4))
