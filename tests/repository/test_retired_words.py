@@ -92,6 +92,7 @@ JAVA_CLASSES = """
 """
 
 IDENTIFIERS = """
+    AnswerSaid RuleSaid
     BadConfig Changed Interference Live Passing Said Told Unmeant World enroll parcel patiently
     told_plan world_of
     DEAD_LETTERS_TOPIC LATE_TOPIC MINUTES_TOPIC UNBOUND_TOPIC NOTHING_TOLD TOLD_ROWS register_rows
@@ -162,8 +163,11 @@ def _identifiers(tree: ast.Module, module: str) -> Iterator[tuple[int, str]]:
             case ast.Name(id=name) | ast.Attribute(attr=name):
                 yield node.lineno, name
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            yield node.lineno, f"{module}.{node.name}"
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield node.lineno, f"{module}.{name}"
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield node.lineno, f"{module}.{name}"
 
 
 def _retired_in(path: Path) -> Iterator[tuple[int, str]]:
