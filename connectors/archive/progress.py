@@ -14,7 +14,8 @@ Span = tuple[int, int]
 
 
 class ArchiveConflict(Exception):
-    """Another hand in this archive, to which waiting is no answer: says where and what to do."""
+    """The archive holds what this writer cannot continue, and waiting does not help: says where and
+    what to do."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,13 @@ class Progress:
         return held
 
 
-def read_progress(archive: Folder, topic: str, partition: int) -> Progress | None:
-    """How far a partition is archived; None where it never was. Raises DependencyFailed."""
-    found = archive.read_version(_name(topic, partition))
-    return None if found is None else _parsed(found[0])
-
-
 def _name(topic: str, partition: int) -> str:
     return f"{PLACE}/{topic}+{partition}.json"
 
 
 def _parsed(text: bytes) -> Progress:
-    told = json.loads(text)
-    return Progress(told["begin"], told["end"], tuple((a, b) for a, b in told["lost"]))
+    noted = json.loads(text)
+    return Progress(noted["begin"], noted["end"], tuple((a, b) for a, b in noted["lost"]))
 
 
 @dataclass

@@ -55,7 +55,7 @@ class State:
 
     folder: Folder
 
-    def write_register(self, name: str, batches: Iterable[pa.RecordBatch]) -> int:
+    def write_summaries(self, name: str, batches: Iterable[pa.RecordBatch]) -> int:
         """Store the upload summaries of one archive object; returns how many."""
         table = pa.Table.from_batches(list(batches), REGISTER)
         bucket = bucket_of(single(table["device_no"]), BUCKETS).astype(np.uint16)
@@ -64,7 +64,7 @@ class State:
         _write(self.folder, f"register/{name}.arrow", table.cast(STORED).to_batches(), STORED)
         return int(table.num_rows)
 
-    def read_register(self, names: Iterable[str], first: int, last: int) -> pa.Table:
+    def read_summaries(self, names: Iterable[str], first: int, last: int) -> pa.Table:
         """Upload summaries (`REGISTERED`) of buckets `first` to `last` - 1 of archive objects."""
         tables = [SUMMARIES.empty_table()]
         for name in names:
@@ -104,9 +104,9 @@ class State:
         """Whether a run that did not end had begun to change the object."""
         return self.folder.child(f"begun/{name}.json").exists()
 
-    def registered(self, own: Iterable[str]) -> dict[str, int]:
-        """Bytes of register of `own` archive objects and of all with facts in this lake, by name
-        and sorted."""
+    def summary_sizes(self, own: Iterable[str]) -> dict[str, int]:
+        """Bytes of upload summaries of `own` archive objects and of all with facts in this lake, by
+        name and sorted."""
         known = {*self.known(), *own}
         return {name: size for name, size in self._stored("register", ".arrow") if name in known}
 

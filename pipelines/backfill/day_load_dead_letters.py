@@ -1,7 +1,7 @@
 """Dead letters of rows that a store refused of whole days, beside the lake's others.
 
 A table and date of a store has one object of them. What is handed on again, by another run too,
-takes the place of what was told of the same rows before.
+takes the place of the dead letters that the same rows had before.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from transforms.model.dead_letters import DEAD_SCHEMA
 Key = tuple[Any, ...]
 
 
-def tell(spec: BackfillSpec, one: Load, files: Iterable[Any], refused: pa.RecordBatch) -> None:
-    """Have dead letters of what was `refused` of a load, and of no other row in its `files`. Raises
-    DependencyFailed, also where others write the same object again and again."""
+def replace_letters(
+    spec: BackfillSpec, one: Load, files: Iterable[Any], refused: pa.RecordBatch
+) -> None:
+    """Leave dead letters of what was `refused` of a load, and of no other row in its `files`.
+    Raises DependencyFailed, also where others write the same object again and again."""
     unless_changed(f"{spec.lake}/{name_of(one)}", lambda: _replace(spec, one, files, refused))
 
 

@@ -23,7 +23,7 @@ from connectors.lake.write import TableWriter
 from connectors.retries import DeliverySettings
 from connectors.sinks.contract import DaySink, Sink
 from connectors.sinks.tables import MINUTES, TABLES, Table, revision
-from pipelines.backfill.day_load_dead_letters import tell
+from pipelines.backfill.day_load_dead_letters import replace_letters
 from pipelines.backfill.day_loads import Files, Load, put_by, takes_days, waiting
 from pipelines.backfill.spec import BackfillSpec
 from pipelines.open_sink import open_sink, tables_of
@@ -145,7 +145,7 @@ def load(spec: BackfillSpec, one: Load) -> None:
     place = waiting(spec, one.store)
     files = Files(place, one.files)
     written = cast(DaySink, there.sink).load_day(TABLES[one.table], one.day, files)
-    tell(spec, one, files, written.refused)
+    replace_letters(spec, one, files, written.refused)
     for name in one.files:
         place.delete(name)
 

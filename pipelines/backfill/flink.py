@@ -13,7 +13,7 @@ from pyflink.datastream.connectors.number_seq import NumberSequenceSource
 from pyflink.datastream.functions import MapFunction
 from pyflink.java_gateway import get_gateway
 
-from pipelines.backfill.phases import parcels_of, work
+from pipelines.backfill.phases import work, work_items_of
 from pipelines.backfill.spec import BackfillSpec
 
 
@@ -25,7 +25,7 @@ class _Worker(MapFunction):
         self.phase = phase
 
     def open(self, runtime_context: Any) -> None:
-        self.shared = parcels_of(self.spec, self.phase).shared()
+        self.shared = work_items_of(self.spec, self.phase).shared()
 
     def map(self, value: int) -> int:
         work(self.spec, self.phase, value, self.shared)
@@ -36,7 +36,7 @@ class _Worker(MapFunction):
 class Workers:
     """Spreads the items of a phase over `parallelism` workers of a cluster and waits for them.
 
-    `on_start` is told each phase, its number of items and the id of its job.
+    `on_start` gets each phase, its number of items and the id of its job.
     """
 
     environment: StreamExecutionEnvironment

@@ -27,7 +27,7 @@ from pipelines.backfill.steps import (
     merge_minutes,
     settle_object,
 )
-from pipelines.backfill.work_items import Parcels
+from pipelines.backfill.work_items import WorkItems
 
 Spread = Callable[[str, int], None]
 """Has `work` done for a phase's items 0 to n - 1, and returns when all are."""
@@ -64,11 +64,11 @@ def run(spec: BackfillSpec, sources: Iterable[ArchiveObject], spread: Spread) ->
     """The whole backfill; returns its ledger."""
 
     def phase(name: str, items: Iterable[Any], shared: Any = None) -> Iterator[Any]:
-        parcels = parcels_of(spec, name)
-        count = parcels.put(items, shared)
+        work_items = work_items_of(spec, name)
+        count = work_items.put(items, shared)
         if count:
             spread(name, count)
-        return parcels.results(count)
+        return work_items.results(count)
 
     scanned = [one for found in phase("read", sources) for one in found]
     context = gather(spec, scanned)
@@ -94,15 +94,15 @@ def run(spec: BackfillSpec, sources: Iterable[ArchiveObject], spread: Spread) ->
 
 def work(spec: BackfillSpec, phase: str, number: int, shared: Any) -> None:
     """Do one item of a phase, unless that was done before a worker was lost. `shared` is what
-    `parcels_of(spec, phase).shared()` returned."""
-    parcels = parcels_of(spec, phase)
-    if not parcels.is_done(number):
-        parcels.keep(number, PHASES[phase](spec, parcels.item(number), shared))
+    `work_items_of(spec, phase).shared()` returned."""
+    work_items = work_items_of(spec, phase)
+    if not work_items.is_done(number):
+        work_items.keep(number, PHASES[phase](spec, work_items.item(number), shared))
 
 
-def parcels_of(spec: BackfillSpec, phase: str) -> Parcels:
+def work_items_of(spec: BackfillSpec, phase: str) -> WorkItems:
     """Items and results of a phase."""
-    return Parcels(spec.scratch.child(f"phases/{phase}"))
+    return WorkItems(spec.scratch.child(f"phases/{phase}"))
 
 
 def _settlings(scanned: list[Scanned], pieces: dict[str, list[Piece]]) -> Iterator[Settling]:

@@ -57,7 +57,7 @@ class Scan:
         self._types = types_of(spec, one)
         self._spool = Spool(spec, one)
         self._letters = TableWriter(spec.tables, one.lake_name, spec.zone)
-        self._register: list[pa.RecordBatch] = []
+        self._summaries: list[pa.RecordBatch] = []
         self._dead = self._filtered = self._dropped = 0
         self._offsets: tuple[int, ...] = ()
 
@@ -77,7 +77,7 @@ class Scan:
                 continue
             prepared = prepare(uploads, spec.rules)
             self._dropped += int(prepared.dropped.sum())
-            self._register.append(summarize(prepared.uploads))
+            self._summaries.append(summarize(prepared.uploads))
             self._spool.put(prepared)
 
     def __enter__(self) -> Scan:
@@ -89,7 +89,7 @@ class Scan:
 
     def scanned(self) -> Scanned:
         """What came of it, once its upload summaries are stored."""
-        uploads = self._spec.state.write_register(self._one.name, self._register)
+        uploads = self._spec.state.write_summaries(self._one.name, self._summaries)
         return Scanned(
             self._one,
             self._types,

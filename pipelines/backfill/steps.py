@@ -32,7 +32,7 @@ from transforms.model.arrow_numpy import single
 from transforms.terminal_rules.upload_summary import bucket_of
 from transforms.terminal_rules.verdicts import judge
 
-REGISTER_BYTES_PER_JUDGEMENT = 16 << 20
+SUMMARY_BYTES_PER_JUDGEMENT = 16 << 20
 PARTIALS_PER_MERGE = 150_000
 COUNTS = ("in", "good", "dead", "duplicate", "late", "filtered", "samples", "duplicate_samples")
 
@@ -55,14 +55,14 @@ def gather(spec: BackfillSpec, scanned: Iterable[Scanned]) -> Context:
     begun = spec.state.begun()
     if not own and not begun:
         return Context((), (), ())
-    sizes = spec.state.registered(own)
+    sizes = spec.state.summary_sizes(own)
     if spec.judge_within_days is not None and own:
         reach = spec.judge_within_days * 86_400_000
         first = min(one.one.hour_ms for one in done) - reach
         last = max(one.one.hour_ms for one in done) + reach
         near = {name for name in sizes if first <= parse_name(name, spec.zone).hour_ms <= last}
         sizes = {name: size for name, size in sizes.items() if name in own | begun | near}
-    count = min(BUCKETS, -(-sum(sizes.values()) // REGISTER_BYTES_PER_JUDGEMENT)) or 1
+    count = min(BUCKETS, -(-sum(sizes.values()) // SUMMARY_BYTES_PER_JUDGEMENT)) or 1
     edges = [BUCKETS * i // count for i in range(count + 1)]
     marked = sorted(((spec.state.judged() & sizes.keys()) | begun) - own)
     return Context(tuple(sizes), tuple(itertools.pairwise(edges)), tuple(marked))
@@ -72,8 +72,8 @@ def judge_terminals(
     spec: BackfillSpec, names: Iterable[str], first: int, last: int
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
     """Verdicts on the uploads of the terminals in buckets `first` to `last` - 1, by object."""
-    registered = spec.state.read_register(names, first, last)
-    verdicts = judge(registered, spec.terminals.bindings.vehicle_at, spec.rules)
+    summaries = spec.state.read_summaries(names, first, last)
+    verdicts = judge(summaries, spec.terminals.bindings.vehicle_at, spec.rules)
     objects = verdicts.column("object")
     if not len(objects):
         return

@@ -18,7 +18,7 @@ EDGE = np.dtype("<i8")
 
 
 @dataclass(frozen=True)
-class Parcels:
+class WorkItems:
     """Numbered items of work in a folder, and what came of each. They are pickled, as engines
     pickle what they carry: whoever may write to the spool is trusted."""
 

@@ -62,7 +62,7 @@ class Fed:
 
 
 Progress = Callable[[int, int], None]
-"""Is told how many records went out and the arrival (epoch ms) of the last one."""
+"""Gets how many records went out and the arrival (epoch ms) of the last of them."""
 
 
 class Feeder:

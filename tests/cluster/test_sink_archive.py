@@ -12,7 +12,6 @@ import pytest
 from confluent_kafka import Consumer
 
 from connectors.archive.parquet import SCHEMA
-from connectors.archive.progress import read_progress
 from connectors.kafka.client import client_properties, end_offsets
 from connectors.storage.folder import folder
 from pipelines.live.spec import DEVICE_TOPICS
@@ -21,6 +20,7 @@ from tests.cluster.fleet import Fleet, kill_workers, odograph, until
 from tests.cluster.load import terminals
 from tests.cluster.messages import bindings
 from tests.cluster.test_faults import TERMINALS, Feed
+from tests.support.archives import read_progress
 from tests.support.topics import records
 
 pytestmark = pytest.mark.cluster

@@ -117,6 +117,8 @@ IDENTIFIERS = """
     connectors.kafka.bounded_read.Place read_places
     place_id told_from schemas.arrow.PLACE transforms.encode.read_vehicle_minutes.PLACE
     transforms.terminal_rules.verdicts.REGISTERED
+    Parcels parcels_of read_register write_register REGISTER_BYTES_PER_JUDGEMENT spool_of
+    wanted_types checked_archive checked_span stores_of of_every_engine
 """
 """Names in Python: everywhere, or those of one module."""
 

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from connectors.archive.parquet import SCHEMA as ARCHIVED
+from connectors.archive.progress import ProgressFile
 from connectors.archive.settings import ArchiveSettings
 from connectors.archive.write import ArchiveWriter
 from connectors.archive.write_object import CACHE_BYTES, Cache, Objects
@@ -92,3 +93,10 @@ def archived(place):
         assert table.column("offset").to_pylist() == sorted(set(table.column("offset").to_pylist()))
         rows += table.cast(ARCHIVED).to_pylist()
     return sorted(rows, key=lambda row: (row["topic"], row["partition"], row["offset"]))
+
+
+def read_progress(archive, topic, partition):
+    """How far a partition is archived; None where it never was."""
+    mark = ProgressFile(archive, topic, partition)
+    mark.look()
+    return mark.progress

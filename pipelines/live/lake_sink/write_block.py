@@ -111,7 +111,7 @@ class _Object:
         self.facts = TableWriter(job.tables, one.lake_name, job.zone)
         self._partials = job.state.partials_writer(one.stem, job.zone)
         self._job, self._one = job, one
-        self._register: list[pa.RecordBatch] = []
+        self._summaries: list[pa.RecordBatch] = []
         self._verdicts: list[pa.RecordBatch] = []
         self._offsets: tuple[int, ...] = ()
         self._before = job.state.record(one.name)
@@ -132,7 +132,7 @@ class _Object:
             self.facts.write(table, settled.telemetry, settled.event_ms)
             minute_ms = np.asarray(settled.partials.column("minute").cast(pa.int64()))
             self._partials.write("partials", settled.partials, minute_ms)
-            self._register.append(register)
+            self._summaries.append(register)
             self._verdicts.append(verdicts)
             self.rows += settled.telemetry.num_rows
 
@@ -150,7 +150,7 @@ class _Object:
     def finish(self) -> None:
         """The facts stand: remember them."""
         job = self._job
-        job.state.write_register(self._one.name, self._register)
+        job.state.write_summaries(self._one.name, self._summaries)
         finish(job, self._record, self._before, by_line(self._verdicts))
         for place in sorted(places_of(self._record, self._before)):
             if _day_before(self._one.hour) > place.rpartition("date=")[2]:

@@ -14,7 +14,7 @@ import pytest
 
 from connectors.archive import names
 from connectors.archive import parquet as inside
-from connectors.archive.progress import Progress, read_progress
+from connectors.archive.progress import Progress
 from connectors.archive.read import list_objects, read_object
 from connectors.archive.settings import ArchiveSettings
 from connectors.archive.write import archive_writer
@@ -32,6 +32,7 @@ from tests.support.archives import (
     batch,
     known,
     object_names,
+    read_progress,
     record,
     writer,
 )

@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from connectors.archive import names
-from connectors.archive.progress import Progress, read_progress
+from connectors.archive.progress import Progress
 from connectors.archive.write import KafkaSource
 from connectors.errors import DependencyFailed
 from connectors.kafka.bounded_read import read_range
@@ -22,7 +22,7 @@ from runners.backfill.beam import run_backfill
 from runners.simulation.kafka import as_sent, feed
 from runners.simulation.simulator import Scenario, simulate
 from schemas import MESSAGE_TYPES
-from tests.support.archives import archived, known, writer
+from tests.support.archives import archived, known, read_progress, writer
 from tests.support.kafka import new_topic, send, settings_of, transaction
 from tests.support.topics import delete_before, fresh
 from transforms.model import raw_messages

@@ -16,11 +16,20 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from connectors.archive import names
-from connectors.archive.progress import Progress, read_progress
+from connectors.archive.progress import Progress
 from connectors.errors import DependencyFailed
 from connectors.storage.folder import Folder, folder
 from connectors.storage.settings import S3Settings
-from tests.support.archives import Log, archived, batch, known, object_names, record, writer
+from tests.support.archives import (
+    Log,
+    archived,
+    batch,
+    known,
+    object_names,
+    read_progress,
+    record,
+    writer,
+)
 
 pytestmark = pytest.mark.days
 

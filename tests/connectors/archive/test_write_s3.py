@@ -6,7 +6,7 @@ import secrets
 import pytest
 
 from connectors.archive import names
-from connectors.archive.progress import Progress, read_progress
+from connectors.archive.progress import Progress
 from connectors.archive.settings import ArchiveSettings
 from connectors.errors import DependencyFailed
 from connectors.storage import s3 as bucket
@@ -14,7 +14,17 @@ from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
 from runners.stack.faults.http_proxy import FaultProxy
 from runners.stack.faults.rules import Answer, LoseAnswer, Reset, ResetInAnswer
-from tests.support.archives import TOPIC, Log, archived, batch, known, object_names, record, writer
+from tests.support.archives import (
+    TOPIC,
+    Log,
+    archived,
+    batch,
+    known,
+    object_names,
+    read_progress,
+    record,
+    writer,
+)
 
 pytestmark = pytest.mark.servers
 

@@ -101,7 +101,7 @@ def test_two_worker_processes_do_as_one(fleet, whole, tmp_path):
 
 
 def test_judging_in_many_slices_is_as_in_one(fleet, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(steps, "REGISTER_BYTES_PER_JUDGEMENT", 100_000)
+    monkeypatch.setattr(steps, "SUMMARY_BYTES_PER_JUDGEMENT", 100_000)
     monkeypatch.setattr(steps, "PARTIALS_PER_MERGE", 500)
     backfill(fleet, tmp_path / "lake")
     assert differences(whole[0], tmp_path / "lake") == []
@@ -180,7 +180,7 @@ def test_an_object_settled_again_remembers_its_own_archive(fleet, whole, tmp_pat
     for half in halves:
         backfill(fleet, tmp_path / "lake", half)
     topics = BackfillSpec(str(halves[0]), "", str(tmp_path / "lake"), "").state
-    homes = {name: topics.record(name).archive for name in topics.registered(())}
+    homes = {name: topics.record(name).archive for name in topics.summary_sizes(())}
     assert all((tmp_path / home / "topics" / name).exists() for name, home in homes.items())
     assert differences(whole[0], tmp_path / "lake") == []
 

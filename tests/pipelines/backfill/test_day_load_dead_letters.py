@@ -9,7 +9,7 @@ import pytest
 from connectors.sinks.bigquery.settings import BigQuerySettings
 from connectors.sinks.refused_rows import refused
 from connectors.sinks.tables import MINUTES, TELEMETRY
-from pipelines.backfill.day_load_dead_letters import name_of, tell
+from pipelines.backfill.day_load_dead_letters import name_of, replace_letters
 from pipelines.backfill.day_loads import Load
 from pipelines.backfill.spec import BackfillSpec
 from tests.connectors.sinks.bigquery.rows import NOON, row, rows_of
@@ -33,7 +33,7 @@ def hand_on(job, table, taken=(), not_taken=(), why="no"):
     content = pa.BufferOutputStream()
     pq.write_table(rows_of(table, *taken, *not_taken), content)
     letters = refused("bigquery", table, rows_of(table, *not_taken), [why] * len(not_taken))
-    tell(job, load_of(job, table), [pa.BufferReader(content.getvalue())], letters)
+    replace_letters(job, load_of(job, table), [pa.BufferReader(content.getvalue())], letters)
 
 
 def told(job, table):

@@ -8,8 +8,8 @@ import pytest
 
 from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
-from pipelines.backfill.phases import parcels_of, run, work
-from pipelines.backfill.work_items import Parcels
+from pipelines.backfill.phases import run, work, work_items_of
+from pipelines.backfill.work_items import WorkItems
 from runners.backfill.request import checked, listing_of, with_names
 from tests.support.lakes import differences, spec_of
 
@@ -24,13 +24,13 @@ class Losing:
         self.job, self.loses = job, loses
 
     def __call__(self, phase: str, count: int) -> None:
-        parcels = parcels_of(self.job, phase)
+        work_items = work_items_of(self.job, phase)
         for number in range(count):
-            work(self.job, phase, number, parcels.shared())
+            work(self.job, phase, number, work_items.shared())
             if self.loses(phase, number):
-                for path in Path(parcels.folder.path).rglob(f"{number:09d}"):
+                for path in Path(work_items.folder.path).rglob(f"{number:09d}"):
                     os.unlink(path)
-                work(self.job, phase, number, parcels.shared())
+                work(self.job, phase, number, work_items.shared())
 
 
 def phased(fleet: Path, lake: Path, loses=lambda phase, number: False) -> dict:
@@ -60,13 +60,13 @@ def test_a_second_run_over_the_same_archive_changes_nothing(fleet, whole, tmp_pa
 
 
 def test_items_are_read_one_by_one_and_results_come_in_order(tmp_path):
-    parcels = Parcels(folder(str(tmp_path), S3Settings()))
+    work_items = WorkItems(folder(str(tmp_path), S3Settings()))
     items = [{"name": "x" * number} for number in range(40)]
-    assert parcels.put(iter(items), shared=("all",)) == 40
-    assert [parcels.item(number) for number in (39, 0, 7)] == [items[39], items[0], items[7]]
-    assert parcels.shared() == ("all",)
-    assert not parcels.is_done(3)
+    assert work_items.put(iter(items), shared=("all",)) == 40
+    assert [work_items.item(number) for number in (39, 0, 7)] == [items[39], items[0], items[7]]
+    assert work_items.shared() == ("all",)
+    assert not work_items.is_done(3)
     for number in reversed(range(40)):
-        parcels.keep(number, number)
-    assert parcels.is_done(3)
-    assert list(parcels.results(40)) == list(range(40))
+        work_items.keep(number, number)
+    assert work_items.is_done(3)
+    assert list(work_items.results(40)) == list(range(40))
