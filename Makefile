@@ -18,7 +18,7 @@ lot = mkdir -p $(SUMMARIES) && $(1) | tee $(SUMMARIES)/$@
 DEMO_VEHICLES ?= 50
 DEMO_HOURS ?= 24
 
-.PHONY: help demo jar servers check test $(LOTS) test-long lint bench bench-live clean
+.PHONY: help demo jar servers check test $(LOTS) test-long test-year-ahead lint bench bench-live clean
 
 help:
 	@echo "make demo       simulate a fleet day, backfill it, draw it: demo/fleet_day.html"
@@ -31,7 +31,8 @@ help:
 	@echo "make test-core-on-flink  the core with the libraries of a Flink worker"
 	@echo "make test-servers  connectors, commands and the stack on real servers"
 	@echo "make test-cluster  jobs on a real Flink cluster, through faults"
-	@echo "make test-long  tests that take minutes more"
+	@echo "make test-long  tests that take minutes more, and the next"
+	@echo "make test-year-ahead  core and days with the clock a year ahead"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      measure"
 	@echo "make bench-live measure the live jobs against their peers on real servers"
@@ -75,7 +76,7 @@ test-days: servers $(JAR)
 	$(call lot,$(PYTEST) --durations=5 -m "days and not long")
 
 test-core-on-flink: servers
-	$(call lot,$(FLINK_BIN)/python -m pytest -q -p no:cacheprovider -m "core and not long" --ignore=tests/transforms/test_properties.py -k "not any_batches and not anew" tests/schemas tests/transforms)
+	$(call lot,$(FLINK_BIN)/python -m pytest -q -p no:cacheprovider -m "core and not long" tests/schemas tests/transforms)
 
 test-servers: servers $(JAR)
 	$(call lot,$(PYTEST) --durations=12 -m "servers and not long")
@@ -85,6 +86,12 @@ test-cluster: servers $(JAR)
 
 test-long: servers $(JAR)
 	$(PYTEST) --durations=12 -m long
+	$(MAKE) test-year-ahead
+
+test-year-ahead: servers $(JAR)
+	command -v faketime > /dev/null || apt-get install -qq -y faketime
+	PYTHONPATH=tests/support/clock_ahead FAKETIME_DONT_FAKE_MONOTONIC=1 \
+	  faketime -f +365d $(PYTEST) -n 2 -m "(core or days) and not long"
 
 lint: $(READY)
 	$(BIN)/ruff check .
