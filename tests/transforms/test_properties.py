@@ -483,7 +483,9 @@ def test_message_ids_equal_hashlib(uploads, kind):
     ids = message_ids(
         pa.array(columns[0]), kind, pa.array(columns[1], pa.int32()),
         pa.array(columns[2], pa.int64()),
-        raw.from_messages([p + b"\n" for p in columns[3]], raw.Source("t", 0, "o", None)),
+        raw.from_lines(
+            pa.array([p + b"\n" for p in columns[3]], pa.binary()), raw.Source("t", 0, "o", None)
+        ),
     )  # fmt: skip
     expected = []
     for device_no, boot_count, seq, payload in uploads:

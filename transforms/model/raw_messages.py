@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,13 +69,6 @@ def from_lines(
         pa.nulls(count, SCHEMA.field("headers").type),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
-
-
-def from_messages(
-    messages: Iterable[bytes], source: Source, is_line: bool = True
-) -> pa.RecordBatch:
-    """A raw batch of messages given as bytes (tests, small tools)."""
-    return from_lines(pa.array(list(messages), pa.binary()), source, is_line=is_line)
 
 
 def split_lines(block: bytes | pa.Buffer) -> pa.BinaryArray:
