@@ -104,7 +104,10 @@ IDENTIFIERS = """
     connectors.sinks.vehicle_state.newest.present
     connectors.sinks.row_counts.elasticsearch_documents connectors.sinks.row_counts.holdings
     connectors.sinks.row_counts.state_rows
-    pipelines.backfill.spec.Job
+    connectors.archive.progress.read_progress transforms.model.raw_messages.from_messages
+    pipelines.backfill.day_load_dead_letters.tell pipelines.backfill.spec.Job
+    runners.backfill.flink.Backfill runners.backfill.flink.plan runners.backfill.request.job_of
+    runners.cli.backfill_options.named
     runners.backfill.lake_lock.alone runners.cli.options.at runners.cli.options.settings
     runners.cli.options.worker_python runners.cli.options.workers runners.cli.submit._live
     runners.flink.client.told runners.flink.live_job.OF_MINUTES runners.flink.live_job.Plan

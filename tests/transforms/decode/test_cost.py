@@ -112,7 +112,7 @@ TOKENS += [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     start=st.sampled_from([b"", b"{", HEAD, b"$CSA,"]),
     unit=st.lists(st.sampled_from(TOKENS), min_size=1, max_size=4).map(b"".join),
