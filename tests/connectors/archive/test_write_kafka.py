@@ -17,7 +17,6 @@ from connectors.storage.folder import folder
 from connectors.storage.settings import S3Settings
 from pipelines.backfill.ledger import balances
 from pipelines.backfill.spec import BackfillSpec
-from runners.backfill import request
 from runners.backfill.beam import run_backfill
 from runners.simulation.kafka import as_sent, feed
 from runners.simulation.simulator import Scenario, simulate
@@ -38,7 +37,6 @@ TABLES = ("vehicle_minutes", "dead_letters", *(f"telemetry_{kind}" for kind in M
 def small_blocks():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(names, "BLOCK", BLOCK)
-        patch.setattr(request, "BLOCK", BLOCK)
         yield
 
 
@@ -145,7 +143,7 @@ def test_a_backfill_of_the_archive_is_a_backfill_of_the_topics(kafka, fleet, pla
         one.write(raw_messages.concat(given[number : number + 3]))
     lakes = [tmp_path / "from topics", tmp_path / "from archive"]
     ledgers = [
-        run_backfill(BackfillSpec(source, str(bindings), str(lake)))
+        run_backfill(BackfillSpec(source, str(bindings), str(lake), block=BLOCK))
         for source, lake in zip((f"kafka://{kafka.address}", place.uri), lakes, strict=True)
     ]
     assert balances(ledgers[1])
