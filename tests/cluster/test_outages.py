@@ -93,7 +93,7 @@ def test_while_the_registry_is_away_known_schemas_go_on_and_a_new_one_waits(boun
     first, second = load("message_log").avro, dict(load("message_log").avro)
     second["fields"] = [field for field in second["fields"] if field["name"] != "dtc_codes"]
     ids = [
-        register(RegistryClient(bound.config.registry), subject, schema)
+        register(RegistryClient(bound.config.registry), subject, schema).id
         for subject, schema in (("message-log-value", first), ("outage-probe-value", second))
     ]
     converting(bound)
