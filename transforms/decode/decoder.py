@@ -197,7 +197,7 @@ def avro_uploads(
     refusals: list[Refusal] = []
     step = -(-len(rows) // avro.CUTS)
     for start in range(0, len(rows), step):
-        cut = items.slice(start, step)
+        cut = items.take(pa.array(np.arange(start, min(start + step, len(rows)))))
         good, bad = avro_uploads(rows[start : start + step], cut, raw, message_type, decoder)
         parts += good
         refusals += bad

@@ -190,7 +190,7 @@ def uploads(key: str, rows: pa.Table, groups: Sequence[Group]) -> pa.Table:
     names = ("revision", *(group.name for group in groups))
     made = pa.table(columns).group_by([key, "message_id"])
     made = made.aggregate([(name, "max") for name in names])
-    return made.rename_columns({f"{name}_max": name for name in names})
+    return made.rename_columns([name.removesuffix("_max") for name in made.column_names])
 
 
 def taken_back(vehicles: pa.Array, stored: Setters, group: Group, known: pa.Table) -> np.ndarray:

@@ -18,7 +18,7 @@ from transforms.model.thresholds import Bounds
 SMALL, LARGE = 64 << 10, 256 << 10
 CEILING_S = 2.0
 """Of processor time; the largest message that can be written takes less than a tenth of it."""
-GROWTH, NOISE_S = 6, 0.05
+GROWTH, NOISE_S = 6, 0.3
 HEAD = b'{"device_no":"0001","type":"gps","timestamp":"2024-01-15T03:00:20GMT",'
 
 
