@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,8 +94,9 @@ def story(fleet, search, bigquery, place):
     search.process.kill()
     sent = until(fleet.sent, "uploads on the topics")
     until(lambda: told(status(fleet), "sink-bigquery")[1] < fleet.sent() > sent, "some is written")
-    time.sleep(5)
-    away = status(fleet)
+    away = until(
+        lambda: waits_alone(status(fleet)), "Elasticsearch's sink waits, BigQuery's goes on"
+    )
     search.start()
     flink = fleet.servers["flink"]
     flink.task_manager(1).kill()
@@ -111,6 +111,12 @@ def status(fleet):
     """What `odograph status` prints. It may fail: jobs of tests before this one are not running."""
     done = command.odograph("status", "--config", fleet.settings)
     return done.stdout + done.stderr
+
+
+def waits_alone(shown):
+    """The table, where it shows Elasticsearch's sink further behind than BigQuery's; "" else."""
+    behind, on = (told(shown, name)[1] for name in ("sink-elasticsearch", "sink-bigquery"))
+    return shown if behind > on else ""
 
 
 def not_running(fleet):
