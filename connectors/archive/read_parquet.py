@@ -65,12 +65,12 @@ def _packed(parquet: pq.ParquetFile) -> list[str]:
     """Columns of texts or bytes in which a value is stored once for many rows: read as they are
     stored, since nothing else says how large they are unpacked."""
     names = []
-    for at, field in enumerate(parquet.schema_arrow):
+    for field in parquet.schema_arrow:
         is_bytes = pa.types.is_binary(field.type) or pa.types.is_string(field.type)
         if is_bytes and parquet.schema_arrow.names.count(field.name) == 1:
             chunks = _chunks_of(parquet, field.name)
             if any(_DICTIONARY & set(chunk.encodings) for chunk in chunks):
-                names.append(parquet.schema_arrow.names[at])
+                names.append(field.name)
     return names
 
 

@@ -215,5 +215,7 @@ def test_status_tells_that_nothing_waits_and_fails_when_a_sink_is_stopped(day):
     until(lambda: told(status(day.fleet), "sink-bigquery")[1] == 0, "nothing waits")
     assert "sink-bigquery" not in not_running(day.fleet)
     odograph("jobs", "cancel", "sink-bigquery", "--config", day.fleet.settings)
-    until(lambda: "sink-bigquery" in not_running(day.fleet), "the sink has ended")
+    ended = re.compile(r"│ sink-bigquery +│ CANCELED ")
+    until(lambda: ended.search(status(day.fleet)), "the sink has ended")
+    assert "sink-bigquery" in not_running(day.fleet)
     assert command.odograph("status", "--config", day.fleet.settings).returncode == 1
